@@ -1,0 +1,4 @@
+//! Replays MCAP and JSONL recordings to Foxglove and Lichtblick over WebSocket, at their original times.
+
+pub mod recording;
+pub mod time;

@@ -1,0 +1,195 @@
+//! One recording from one or several files.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::topics::{PlayedChannels, play_channels};
+use super::{
+    Channel, ChannelMap, Cursor, FileSource, Kind, Message, OpenContext, OpenError, OpenOptions, Place,
+    Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl, kind, mcap,
+};
+use crate::time::Timestamp;
+
+/// One or several files on one timeline.
+pub struct Recording {
+    files: Vec<RecordedFile>,
+    channels: Vec<Channel>,
+    maps: Vec<ChannelMap>,
+    problems: Arc<Problems>,
+}
+
+struct RecordedFile {
+    path: PathBuf,
+    reader: Box<dyn Reader>,
+}
+
+impl Recording {
+    /// Opens files and puts them on one timeline. What can't be played in them is told to `problems`, now
+    /// and while they are read later. `progress` hears of the one reading that a file without index needs.
+    ///
+    /// # Errors
+    /// Where a file can't be read, or is no recording.
+    pub fn open<P: AsRef<Path>>(
+        paths: &[P],
+        options: &OpenOptions,
+        problems: Arc<Problems>,
+        progress: &(dyn Fn(ScanProgress<'_>) + Sync),
+    ) -> Result<Self, OpenError> {
+        let open = |path: &P| {
+            let path = path.as_ref();
+            let context = OpenContext { path, options, problems: Arc::clone(&problems), progress };
+            Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)? })
+        };
+        let files = paths.iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
+        let mut recording = Recording { files, channels: Vec::new(), maps: Vec::new(), problems };
+        // No selection, no renaming: nothing can go wrong with it.
+        if let Ok(played) = recording.play_channels(&TopicSelection::default()) {
+            recording.adopt(played);
+        }
+        Ok(recording)
+    }
+
+    /// Narrows the recording to some of its topics, and gives topics other names.
+    ///
+    /// # Errors
+    /// Where no topic is left, or two would have the same name.
+    pub fn select(&mut self, selection: &TopicSelection) -> Result<(), TopicError> {
+        let played = self.play_channels(selection)?;
+        self.adopt(played);
+        Ok(())
+    }
+
+    fn play_channels(&self, selection: &TopicSelection) -> Result<PlayedChannels, TopicError> {
+        play_channels(self.files.iter().map(|file| &file.reader.summary().channels[..]), selection)
+    }
+
+    fn adopt(&mut self, played: PlayedChannels) {
+        for (topic, note) in played.notes {
+            let owner = self
+                .files
+                .iter()
+                .find(|file| file.reader.summary().channels.iter().any(|channel| channel.topic == topic));
+            let path = owner.or(self.files.first()).map_or(Path::new(""), |file| &file.path);
+            self.problems.note(path, Place::Topic(topic), note);
+        }
+        self.channels = played.channels;
+        self.maps = played.maps;
+    }
+
+    /// The channels that are played, each with a topic name of its own. A
+    /// [`ChannelId`](super::ChannelId) is an index into them.
+    pub fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// The files, in the order in which they were given, and what is known of them.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Summary)> {
+        self.files.iter().map(|file| (file.path.as_path(), file.reader.summary()))
+    }
+
+    /// The log times of the first and the last message, of all topics; `None` where there is no message.
+    pub fn time_range(&self) -> Option<(Timestamp, Timestamp)> {
+        let ranges = self.files().filter_map(|(_, summary)| summary.time_range);
+        ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// How many messages of the played channels there are.
+    pub fn message_count(&self) -> u64 {
+        self.channels.iter().map(|channel| channel.message_count).sum()
+    }
+
+    /// What can't be played.
+    pub fn problems(&self) -> &Arc<Problems> {
+        &self.problems
+    }
+
+    /// The ROS distribution that recorded it (`humble`, `noetic`, ...), where one of the files says it.
+    pub fn ros_distro(&self) -> Option<String> {
+        self.files().find_map(|(_, summary)| summary.ros_distro())
+    }
+
+    /// The messages of the played channels from the log time `from` on (inclusive), in log time order;
+    /// where log times are equal, in the order of the files, and within a file in the order in which they
+    /// stand there.
+    pub fn cursor(&self, from: Timestamp) -> Box<dyn Cursor> {
+        let mut cursors: Vec<Box<dyn Cursor>> = self
+            .files
+            .iter()
+            .zip(&self.maps)
+            .map(|(file, map)| file.reader.cursor(from, Arc::clone(map)))
+            .collect();
+        match cursors.pop() {
+            Some(only) if cursors.is_empty() => only,
+            last => {
+                cursors.extend(last);
+                Box::new(MergeCursor::new(cursors))
+            }
+        }
+    }
+}
+
+fn open_file(context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
+    let io_error = |source| OpenError::Io { path: context.path.to_owned(), source };
+    let source: Arc<dyn Source> = Arc::new(FileSource::open(context.path).map_err(io_error)?);
+    match kind::detect(&*source).map_err(io_error)? {
+        Ok(Kind::Mcap) => mcap::open(source, context),
+        Ok(Kind::Jsonl) => jsonl::open(source, context),
+        Err(reason) => Err(OpenError::NotARecording { path: context.path.to_owned(), reason }),
+    }
+}
+
+/// Merges cursors by log time; where log times are equal, the earlier cursor comes first.
+struct MergeCursor {
+    cursors: Vec<Box<dyn Cursor>>,
+    /// The next message of each cursor that is not at its end: (log time, cursor), and the message beside.
+    order: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    next: Vec<Option<Message>>,
+}
+
+impl MergeCursor {
+    fn new(cursors: Vec<Box<dyn Cursor>>) -> Self {
+        let count = cursors.len();
+        let mut merge = MergeCursor { cursors, order: BinaryHeap::new(), next: vec![None; count] };
+        for index in 0..count {
+            merge.refill(index);
+        }
+        merge
+    }
+
+    fn refill(&mut self, index: usize) {
+        if let Some(message) = self.cursors[index].next() {
+            self.order.push(Reverse((message.log_time, index)));
+            self.next[index] = Some(message);
+        }
+    }
+}
+
+impl Cursor for MergeCursor {
+    fn next(&mut self) -> Option<Message> {
+        let Reverse((_, index)) = self.order.pop()?;
+        let message = self.next[index].take();
+        self.refill(index);
+        message
+    }
+}
+
+impl Summary {
+    /// The ROS distribution that the recording names: in rosbag2's metadata record (key
+    /// `serialized_metadata`, YAML, field `ros_distro`), or by the profile (`ros1` is taken as `noetic`,
+    /// the only ROS 1 that still lives).
+    fn ros_distro(&self) -> Option<String> {
+        let notes = self.metadata.iter().filter(|note| note.name == "rosbag2");
+        let yaml = notes.filter_map(|note| note.entries.get("serialized_metadata"));
+        let distro = yaml.flat_map(|yaml| yaml.lines()).find_map(|line| {
+            let value = line.trim().strip_prefix("ros_distro:")?.trim().trim_matches(['"', '\'']);
+            (!value.is_empty() && value != "unknown" && value != "rosbags").then(|| value.to_owned())
+        });
+        distro.or_else(|| match self.profile.as_str() {
+            "ros1" => Some("noetic".into()),
+            "ros2" => Some("humble".into()),
+            _ => None,
+        })
+    }
+}

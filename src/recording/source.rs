@@ -1,0 +1,120 @@
+//! Where a recording's bytes come from.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+
+/// Bytes that can be read at any place. Reads are positioned, not mapped: a file that shrinks while it is
+/// open gives an error, not a signal.
+pub trait Source: Send + Sync {
+    /// Size in bytes, as it was when the source was opened.
+    fn len(&self) -> u64;
+
+    /// Whether there is no byte.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// Whatever the system says; `UnexpectedEof` where the source ends before the buffer is full.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The `length` bytes from `offset` on. Checked against [`len`](Self::len) before memory is taken.
+    ///
+    /// # Errors
+    /// As [`read_exact_at`](Self::read_exact_at).
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let fits = offset.checked_add(length as u64).is_some_and(|end| end <= self.len());
+        if !fits {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut buffer = vec![0; length];
+        self.read_exact_at(&mut buffer, offset)?;
+        Ok(buffer.into())
+    }
+}
+
+/// A file on disk.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    len: u64,
+}
+
+impl FileSource {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// Whatever the system says, and `IsADirectory` or `InvalidInput` for what is no regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Looked at before it is opened: opening a named pipe would wait for a writer.
+        let metadata = std::fs::metadata(path)?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !metadata.is_file() {
+            let what = "it is no regular file, and a recording has to be read at any place";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(FileSource { file, len })
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    #[cfg(unix)]
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        use std::os::windows::fs::FileExt;
+        while !buffer.is_empty() {
+            match self.file.seek_read(buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    buffer = &mut buffer[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes in memory, for tests.
+impl Source for Bytes {
+    fn len(&self) -> u64 {
+        (**self).len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let bytes = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..start.checked_add(buffer.len())?))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        usize::try_from(offset)
+            .ok()
+            .and_then(|start| Some(start..start.checked_add(length)?))
+            .filter(|range| range.end <= (**self).len())
+            .map(|range| self.slice(range))
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}

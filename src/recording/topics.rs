@@ -1,0 +1,359 @@
+//! From the channels that files hold to the channels that are played: which topics are wanted, what they
+//! are called, and which channels are one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use regex::Regex;
+
+use super::{Channel, ChannelId, ChannelMap, Schema};
+
+/// Which topics are played, and under which names.
+#[derive(Clone, Debug, Default)]
+pub struct TopicSelection {
+    include_globs: Option<GlobSet>,
+    include_regex: Option<Regex>,
+    exclude_globs: GlobSet,
+    exclude_regex: Option<Regex>,
+    renames: BTreeMap<String, String>,
+}
+
+/// What is wrong with a selection of topics.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TopicError {
+    /// A pattern can't be read.
+    #[error("the pattern '{pattern}' can't be read: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A renaming is not of the form OLD:=NEW.
+    #[error("'{0}' is not of the form OLD:=NEW")]
+    Rename(String),
+    /// Nothing is left to play.
+    #[error("the topic filters leave no topic of {available}; `fgplay info` lists them")]
+    NothingLeft {
+        /// How many topics the recording has.
+        available: usize,
+    },
+    /// Two topics would have the same name.
+    #[error("topic {from} can't be remapped to {to}: {other} has that name already")]
+    NameTaken {
+        /// The topic that was to be renamed.
+        from: String,
+        /// The name it was to get.
+        to: String,
+        /// The topic of the recording that has the name.
+        other: String,
+    },
+}
+
+impl TopicSelection {
+    /// Plays only the topics that one of these globs, or the [regex](Self::including_regex), matches. `*`
+    /// stands for anything within one level of a name, `**` for any number of levels.
+    ///
+    /// # Errors
+    /// Where a glob can't be read.
+    pub fn including<S: AsRef<str>>(mut self, globs: &[S]) -> Result<Self, TopicError> {
+        self.include_globs = if globs.is_empty() { None } else { Some(glob_set(globs)?) };
+        Ok(self)
+    }
+
+    /// Plays only the topics that this regular expression, or one of the [globs](Self::including), matches
+    /// anywhere in the name.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    pub fn including_regex(mut self, regex: &str) -> Result<Self, TopicError> {
+        self.include_regex = Some(parse_regex(regex)?);
+        Ok(self)
+    }
+
+    /// Leaves out the topics that one of these globs matches, whatever else includes them.
+    ///
+    /// # Errors
+    /// Where a glob can't be read.
+    pub fn excluding<S: AsRef<str>>(mut self, globs: &[S]) -> Result<Self, TopicError> {
+        self.exclude_globs = glob_set(globs)?;
+        Ok(self)
+    }
+
+    /// Leaves out the topics that this regular expression matches, whatever else includes them.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    pub fn excluding_regex(mut self, regex: &str) -> Result<Self, TopicError> {
+        self.exclude_regex = Some(parse_regex(regex)?);
+        Ok(self)
+    }
+
+    /// Plays topics under other names, each given as `OLD:=NEW`. Filters see the old name.
+    ///
+    /// # Errors
+    /// Where one is not of that form, or one topic is given two new names.
+    pub fn renaming<S: AsRef<str>>(mut self, renames: &[S]) -> Result<Self, TopicError> {
+        for rename in renames.iter().map(AsRef::as_ref) {
+            let bad = || TopicError::Rename(rename.to_owned());
+            let (old, new) = rename.split_once(":=").ok_or_else(bad)?;
+            if old.is_empty() || new.is_empty() {
+                return Err(bad());
+            }
+            if let Some(taken) = self.renames.insert(old.into(), new.into())
+                && taken != new
+            {
+                let reason = format!("{old} is already remapped to {taken}");
+                return Err(TopicError::Pattern { pattern: rename.into(), reason });
+            }
+        }
+        Ok(self)
+    }
+
+    fn wants(&self, topic: &str) -> bool {
+        let includes_all = self.include_globs.is_none() && self.include_regex.is_none();
+        let included = includes_all
+            || self.include_globs.as_ref().is_some_and(|globs| globs.is_match(topic))
+            || self.include_regex.as_ref().is_some_and(|regex| regex.is_match(topic));
+        included
+            && !self.exclude_globs.is_match(topic)
+            && !self.exclude_regex.as_ref().is_some_and(|regex| regex.is_match(topic))
+    }
+
+    fn rename<'a>(&'a self, topic: &'a str) -> &'a str {
+        self.renames.get(topic).map_or(topic, String::as_str)
+    }
+}
+
+fn glob_set<S: AsRef<str>>(globs: &[S]) -> Result<GlobSet, TopicError> {
+    let error = |pattern: &str, error: &globset::Error| TopicError::Pattern {
+        pattern: pattern.into(),
+        reason: error.kind().to_string(),
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in globs.iter().map(AsRef::as_ref) {
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .map_err(|e| error(pattern, &e))?;
+        set.add(glob);
+    }
+    set.build().map_err(|e| error("", &e))
+}
+
+fn parse_regex(pattern: &str) -> Result<Regex, TopicError> {
+    Regex::new(pattern).map_err(|error| {
+        // The last line of its error says what is wrong, the others draw where.
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        TopicError::Pattern { pattern: pattern.into(), reason }
+    })
+}
+
+/// The channels to play, and how the channels of each file map to them.
+#[derive(Debug)]
+pub(super) struct PlayedChannels {
+    pub channels: Vec<Channel>,
+    pub maps: Vec<ChannelMap>,
+    /// What the user should know: the topic, and a sentence about it.
+    pub notes: Vec<(String, String)>,
+}
+
+/// What has to agree for two channels of a topic to be one.
+#[derive(Clone, Eq, Hash, PartialEq)]
+struct Identity {
+    topic: String,
+    message_encoding: String,
+    schema: Option<Arc<Schema>>,
+}
+
+/// Chooses, names and unites the channels of several files.
+///
+/// Channels with the same topic, message encoding and schema become one. Where channels of a topic differ
+/// in these, the one with most messages keeps the name (Studio refuses a second channel of a topic), and
+/// the others get their schema's name added to it.
+pub(super) fn play_channels<'a>(
+    files: impl IntoIterator<Item = &'a [Channel]>,
+    selection: &TopicSelection,
+) -> Result<PlayedChannels, TopicError> {
+    let files: Vec<&[Channel]> = files.into_iter().collect();
+    check_renames(&files, selection)?;
+
+    let mut channels: Vec<Channel> = Vec::new();
+    let mut ids: HashMap<Identity, ChannelId> = HashMap::new();
+    let mut maps = Vec::with_capacity(files.len());
+    for file in &files {
+        let map = file.iter().map(|channel| {
+            if !selection.wants(&channel.topic) {
+                return None;
+            }
+            let identity = Identity {
+                topic: selection.rename(&channel.topic).to_owned(),
+                message_encoding: channel.message_encoding.clone(),
+                schema: channel.schema.clone(),
+            };
+            let next = ChannelId(channels.len() as u32);
+            let topic = identity.topic.clone();
+            let id = *ids.entry(identity).or_insert(next);
+            if id == next {
+                channels.push(Channel { topic, ..channel.clone() });
+            } else {
+                unite(&mut channels[id.0 as usize], channel);
+            }
+            Some(id)
+        });
+        maps.push(map.collect::<ChannelMap>());
+    }
+
+    let available: HashSet<&str> = files.iter().flat_map(|f| f.iter().map(|c| c.topic.as_str())).collect();
+    if channels.is_empty() && !available.is_empty() {
+        return Err(TopicError::NothingLeft { available: available.len() });
+    }
+    let mut notes = tell_apart(&mut channels);
+    for old in selection.renames.keys().filter(|old| !available.contains(old.as_str())) {
+        notes.push((old.clone(), "it is remapped, but the recording has no topic of that name".into()));
+    }
+    Ok(PlayedChannels { channels, maps, notes })
+}
+
+/// Adds what is known of `other` to `channel`, of which it is a part.
+fn unite(channel: &mut Channel, other: &Channel) {
+    channel.message_count += other.message_count;
+    if !channel.is_latched() && other.is_latched() {
+        channel.metadata.clone_from(&other.metadata);
+    }
+}
+
+/// Refuses to give two topics the same name.
+fn check_renames(files: &[&[Channel]], selection: &TopicSelection) -> Result<(), TopicError> {
+    let mut owners: HashMap<&str, &str> = HashMap::new();
+    let wanted = || {
+        let topics = files.iter().flat_map(|file| file.iter().map(|channel| channel.topic.as_str()));
+        topics.filter(|topic| selection.wants(topic))
+    };
+    for topic in wanted().filter(|topic| !selection.renames.contains_key(*topic)) {
+        owners.insert(topic, topic);
+    }
+    for topic in wanted().filter(|topic| selection.renames.contains_key(*topic)) {
+        let to = selection.rename(topic);
+        let other = *owners.entry(to).or_insert(topic);
+        if other != topic {
+            let (from, to, other) = (topic.to_owned(), to.to_owned(), other.to_owned());
+            return Err(TopicError::NameTaken { from, to, other });
+        }
+    }
+    Ok(())
+}
+
+/// Gives channels of the same topic names of their own, and says which.
+fn tell_apart(channels: &mut [Channel]) -> Vec<(String, String)> {
+    let mut by_topic: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, channel) in channels.iter().enumerate() {
+        by_topic.entry(channel.topic.clone()).or_default().push(index);
+    }
+    let mut taken: HashSet<String> = by_topic.keys().cloned().collect();
+    let mut notes = Vec::new();
+    for (topic, mut indices) in by_topic {
+        // Stable, so that of equals the first one in the file keeps the name.
+        indices.sort_by_key(|&index| std::cmp::Reverse(channels[index].message_count));
+        for &index in &indices[1..] {
+            let channel = &mut channels[index];
+            let kind = match channel.schema_name() {
+                "" => channel.message_encoding.as_str(),
+                name => name,
+            };
+            let base = format!("{topic} ({kind})");
+            let numbered = (2..).map(|number| format!("{base} #{number}"));
+            let name = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
+            channel.topic = name.unwrap_or(base);
+            taken.insert(channel.topic.clone());
+            let note = format!(
+                "it was recorded with different types, and a viewer takes only one for a topic, so {} of its \
+                 messages play as '{}'",
+                channel.message_count, channel.topic
+            );
+            notes.push((topic.clone(), note));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(topic: &str, schema: &str, message_count: u64) -> Channel {
+        let schema =
+            Schema { name: schema.into(), encoding: "ros2msg".into(), data: schema.to_owned().into() };
+        Channel {
+            topic: topic.into(),
+            message_encoding: "cdr".into(),
+            schema: Some(Arc::new(schema)),
+            message_count,
+            ..Channel::default()
+        }
+    }
+
+    fn names(played: &PlayedChannels) -> Vec<&str> {
+        played.channels.iter().map(|channel| channel.topic.as_str()).collect()
+    }
+
+    fn play(channels: &[Channel], selection: &TopicSelection) -> Result<PlayedChannels, TopicError> {
+        play_channels([channels], selection)
+    }
+
+    #[test]
+    fn equal_channels_of_several_files_are_one() {
+        let (first, second) = ([channel("/tf", "TF", 3)], [channel("/a", "A", 1), channel("/tf", "TF", 4)]);
+        let played = play_channels([&first[..], &second[..]], &TopicSelection::default()).unwrap();
+        assert_eq!(names(&played), ["/tf", "/a"]);
+        assert_eq!(played.channels[0].message_count, 7);
+        assert_eq!(*played.maps[1], [Some(ChannelId(1)), Some(ChannelId(0))]);
+        assert!(played.notes.is_empty());
+    }
+
+    #[test]
+    fn of_different_channels_the_one_with_most_messages_keeps_the_topic() {
+        let channels = [channel("/x", "A", 1), channel("/x", "B", 5), channel("/x (A)", "C", 1)];
+        let played = play(&channels, &TopicSelection::default()).unwrap();
+        assert_eq!(names(&played), ["/x (A) #2", "/x", "/x (A)"]);
+        assert_eq!(played.notes.len(), 1);
+        assert!(played.notes[0].1.contains("'/x (A) #2'"), "{}", played.notes[0].1);
+    }
+
+    #[test]
+    fn globs_and_regexes_choose_topics() {
+        let channels =
+            ["/camera/left/image", "/camera/info", "/tf", "/odom"].map(|topic| channel(topic, "T", 1));
+        let left = |selection: TopicSelection| {
+            let played = play(&channels, &selection).unwrap();
+            names(&played).join(" ")
+        };
+        let all = TopicSelection::default;
+        assert_eq!(left(all().including(&["/camera/*"]).unwrap()), "/camera/info");
+        assert_eq!(left(all().including(&["/camera/**"]).unwrap()), "/camera/left/image /camera/info");
+        let or = all().including(&["/tf"]).unwrap().including_regex("^/od").unwrap();
+        assert_eq!(left(or), "/tf /odom");
+        let not = all().excluding(&["/camera/**"]).unwrap().excluding_regex("tf$").unwrap();
+        assert_eq!(left(not), "/odom");
+        let none = all().including(&["/nothing"]).unwrap();
+        assert_eq!(play(&channels, &none).unwrap_err(), TopicError::NothingLeft { available: 4 });
+        assert!(all().including(&["/a[b"]).is_err());
+        assert!(all().including_regex("(").is_err());
+    }
+
+    #[test]
+    fn a_topic_is_renamed_unless_the_name_is_taken() {
+        let channels = [channel("/a", "A", 1), channel("/b", "B", 1)];
+        let rename =
+            |renames: &[&str]| play(&channels, &TopicSelection::default().renaming(renames).unwrap());
+        assert_eq!(names(&rename(&["/a:=/c"]).unwrap()), ["/c", "/b"]);
+        assert_eq!(names(&rename(&["/a:=/b", "/b:=/a"]).unwrap()), ["/b", "/a"]);
+        assert!(matches!(rename(&["/a:=/b"]), Err(TopicError::NameTaken { .. })));
+        assert!(matches!(rename(&["/a:=/c", "/b:=/c"]), Err(TopicError::NameTaken { .. })));
+        assert_eq!(rename(&["/z:=/y"]).unwrap().notes.len(), 1);
+        assert!(TopicSelection::default().renaming(&["/a=/b"]).is_err());
+    }
+}
