@@ -1,0 +1,338 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::recording::ChannelId;
+
+/// A recording in memory, and where in it the timeline reads. Each peek uses up one entry of `hiccups`;
+/// where that is true, it says that reading is behind.
+#[derive(Debug)]
+struct Memory {
+    messages: Vec<Message>,
+    next: usize,
+    hiccups: Vec<bool>,
+}
+
+impl Memory {
+    fn new(times: &[u64]) -> Self {
+        Memory { messages: times.iter().enumerate().map(message).collect(), next: 0, hiccups: Vec::new() }
+    }
+}
+
+/// The n-th message, told apart by its sequence number.
+fn message((sequence, &time): (usize, &u64)) -> Message {
+    Message {
+        channel: ChannelId(0),
+        sequence: sequence as u32,
+        log_time: nanos(time),
+        publish_time: nanos(time),
+        data: Bytes::new(),
+    }
+}
+
+impl Feed for Memory {
+    fn peek(&mut self) -> Peek {
+        if self.hiccups.pop() == Some(true) {
+            return Peek::Pending;
+        }
+        self.messages.get(self.next).map_or(Peek::EndOfPass, |message| Peek::Message(message.log_time))
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.next += 1;
+        self.messages.get(self.next - 1).cloned()
+    }
+
+    fn next_pass(&mut self) {
+        self.next = 0;
+    }
+
+    fn seek(&mut self, to: Timestamp) {
+        self.next = self.messages.partition_point(|message| message.log_time < to);
+    }
+}
+
+const MS: u64 = 1_000_000;
+
+fn nanos(time: u64) -> Timestamp {
+    Timestamp::from_nanos(time)
+}
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// A timeline over messages at these milliseconds, already told to play.
+struct Player {
+    timeline: Timeline<Memory>,
+    start: Instant,
+}
+
+impl Player {
+    fn new(times: &[u64], factor: f64, repeat: Repeat) -> Self {
+        let times: Vec<u64> = times.iter().map(|time| time * MS).collect();
+        let range = Range { start: nanos(times[0]), end: nanos(times[times.len() - 1]) };
+        let rate = Rate::new(factor).unwrap();
+        let mut timeline = Timeline::new(Memory::new(&times), range, rate, repeat);
+        let start = Instant::now();
+        timeline.apply(Command::Play, start, &mut Vec::new());
+        Player { timeline, start }
+    }
+
+    /// What happens at so many milliseconds after the start, ticks left out, and when to wake up.
+    fn at(&mut self, offset: u64) -> (Vec<String>, Wake) {
+        let mut events = Vec::new();
+        let wake = self.timeline.poll(self.start + millis(offset), &mut events);
+        (events.iter().filter_map(describe).collect(), wake)
+    }
+
+    fn command(&mut self, command: Command, offset: u64) -> Vec<String> {
+        let mut events = Vec::new();
+        self.timeline.apply(command, self.start + millis(offset), &mut events);
+        events.iter().filter_map(describe).collect()
+    }
+
+    fn wake_at(&self, offset: u64) -> Wake {
+        Wake::At(self.start + millis(offset))
+    }
+}
+
+fn describe(event: &Event) -> Option<String> {
+    match event {
+        Event::Message(message) => Some(format!("m{}", message.sequence)),
+        Event::Jumped(to) => Some(format!("to {}", to.as_nanos() / MS)),
+        Event::Tick(_) => None,
+        Event::Stalled(time) => Some(format!("stalled {}", time.as_millis())),
+        Event::Ended(_) => Some("ended".into()),
+    }
+}
+
+#[test]
+fn messages_come_when_they_are_due_and_not_before() {
+    let mut player = Player::new(&[1000, 1040, 1040, 1090], 1.0, Repeat::Times(1));
+    assert_eq!(player.at(0), (vec!["m0".into()], player.wake_at(40)));
+    assert_eq!(player.at(39), (vec![], player.wake_at(40)));
+    assert_eq!(player.at(40), (vec!["m1".into(), "m2".into()], player.wake_at(90)));
+    assert_eq!(player.at(95).0, ["m3", "ended"]);
+    assert_eq!(player.timeline.position().state, State::Ended);
+}
+
+#[test]
+fn at_rate_four_everything_is_due_four_times_as_early() {
+    let mut player = Player::new(&[0, 40, 80], 4.0, Repeat::Times(1));
+    player.at(0);
+    assert_eq!(player.at(9).0, [""; 0]);
+    assert_eq!(player.at(10).0, ["m1"]);
+    assert_eq!(player.at(20).0, ["m2", "ended"]);
+}
+
+#[test]
+fn a_late_poll_does_not_shift_what_follows() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    assert_eq!(player.at(79), (vec!["m1".into()], player.wake_at(80)));
+}
+
+#[test]
+fn after_a_long_stop_the_clock_goes_on_from_where_it_was() {
+    let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
+    player.at(0);
+    assert_eq!(player.at(5040), (vec!["stalled 5000".into(), "m1".into()], player.wake_at(5080)));
+    assert_eq!(player.at(5080).0, ["m2"]);
+}
+
+#[test]
+fn the_clock_waits_for_the_feed() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.timeline.feed.hiccups = vec![true];
+    assert_eq!(player.at(40), (vec![], Wake::Fed));
+    assert_eq!(player.timeline.position().state, State::Buffering);
+    assert_eq!(player.at(70), (vec!["stalled 30".into(), "m1".into()], player.wake_at(110)));
+}
+
+#[test]
+fn the_clock_starts_when_the_first_message_is_there() {
+    let mut player = Player::new(&[0, 40], 1.0, Repeat::Times(1));
+    player.timeline.feed.hiccups = vec![true];
+    assert_eq!(player.at(0), (vec![], Wake::Fed));
+    assert_eq!(player.at(900), (vec!["m0".into()], player.wake_at(940)));
+}
+
+#[test]
+fn a_loop_starts_again_at_the_instant_at_which_the_pass_was_over() {
+    let mut player = Player::new(&[1000, 1040], 1.0, Repeat::Times(3));
+    player.at(0);
+    assert_eq!(player.at(43), (vec!["m1".into(), "to 1000".into(), "m0".into()], player.wake_at(80)));
+    assert_eq!(player.at(80).0, ["m1", "to 1000", "m0"]);
+    assert_eq!(player.timeline.position().pass, 3);
+    assert_eq!(player.at(120).0, ["m1", "ended"]);
+    assert_eq!(player.at(500), (vec![], Wake::Commanded));
+}
+
+#[test]
+fn a_loop_of_a_single_instant_does_not_run_wild() {
+    let mut player = Player::new(&[1000], 1.0, Repeat::Forever);
+    assert_eq!(player.at(0), (vec!["m0".into(), "to 1000".into()], player.wake_at(1)));
+    assert_eq!(player.at(1).0, ["m0", "to 1000"]);
+}
+
+#[test]
+fn pause_keeps_the_position_and_play_goes_on_from_it() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.command(Command::Pause, 30);
+    assert_eq!(player.at(1000), (vec![], Wake::Commanded));
+    assert_eq!(player.timeline.position().time_at(player.start), nanos(30 * MS));
+    player.command(Command::Play, 2000);
+    assert_eq!(player.at(2000), (vec![], player.wake_at(2010)));
+    assert_eq!(player.at(2010).0, ["m1"]);
+}
+
+#[test]
+fn a_pause_does_not_jump_over_messages_that_were_due() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.command(Command::Pause, 60);
+    player.command(Command::Play, 1000);
+    assert_eq!(player.at(1000), (vec!["m1".into()], player.wake_at(1040)));
+}
+
+#[test]
+fn seeks_are_clamped_to_the_range() {
+    let mut player = Player::new(&[1000, 1040, 1080], 1.0, Repeat::Times(1));
+    player.at(0);
+    assert_eq!(player.command(Command::Seek(nanos(1040 * MS)), 5), ["to 1040"]);
+    assert_eq!(player.at(5), (vec!["m1".into()], player.wake_at(45)));
+    assert_eq!(player.command(Command::Seek(Timestamp::MIN), 6), ["to 1000"]);
+    assert_eq!(player.command(Command::Seek(Timestamp::MAX), 7), ["to 1080"]);
+    assert_eq!(player.at(8).0, ["m2", "ended"]);
+}
+
+#[test]
+fn playing_after_the_end_starts_over() {
+    let mut player = Player::new(&[1000, 1040], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.at(40);
+    assert_eq!(player.command(Command::Play, 100), ["to 1000"]);
+    assert_eq!(player.at(100).0, ["m0"]);
+    assert_eq!(player.at(140).0, ["m1", "ended"]);
+}
+
+#[test]
+fn a_new_rate_holds_from_now_on() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.command(Command::SetRate(Rate::new(0.5).unwrap()), 20);
+    assert_eq!(player.at(20), (vec![], player.wake_at(60)));
+    assert_eq!(player.at(60), (vec!["m1".into()], player.wake_at(140)));
+}
+
+#[test]
+fn silence_is_told_by_ticks_that_do_not_pass_the_next_message() {
+    let mut player = Player::new(&[0, 10_000], 1.0, Repeat::Times(1));
+    let mut events = Vec::new();
+    player.timeline.poll(player.start, &mut events);
+    events.clear();
+    let wake = player.timeline.poll(player.start + millis(100), &mut events);
+    assert_eq!((events, wake), (vec![Event::Tick(nanos(100 * MS))], player.wake_at(200)));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    Hiccup(Vec<bool>),
+    Command(Command),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..200u64).prop_map(Step::Pass),
+        2 => prop::collection::vec(any::<bool>(), 0..6).prop_map(Step::Hiccup),
+        1 => Just(Step::Command(Command::Play)),
+        1 => Just(Step::Command(Command::Pause)),
+        1 => (0..1200u64).prop_map(|time| Step::Command(Command::Seek(nanos(time * MS)))),
+        1 => (0.1..20f64).prop_map(|factor| Step::Command(Command::SetRate(Rate::new(factor).unwrap()))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever is commanded and whenever it is polled: between two jumps come the messages from the
+    /// jump's target on, in order, none twice, none missing, none before it is due.
+    #[test]
+    fn any_mix_of_commands_and_instants_plays_in_order_once_and_whole(
+        mut times in prop::collection::vec(0..1000u64, 1..40),
+        steps in prop::collection::vec(step(), 0..60),
+        repeat in prop_oneof![Just(Repeat::Times(1)), Just(Repeat::Times(3)), Just(Repeat::Forever)],
+    ) {
+        times.sort_unstable();
+        let mut player = Player::new(&times, 1.0, repeat);
+        let range = player.timeline.range;
+        let all = player.timeline.feed.messages.clone();
+        let mut now = player.start;
+        // What a listener may hear next.
+        let mut expected = 0;
+        let mut last_time = range.start;
+        let mut check = |events: &[Event], position: Position, now: Instant| {
+            for event in events {
+                match event {
+                    Event::Message(message) => {
+                        prop_assert_eq!(Some(message), all.get(expected));
+                        prop_assert!(message.log_time >= last_time);
+                        last_time = message.log_time;
+                        expected += 1;
+                    }
+                    Event::Jumped(to) => {
+                        expected = all.partition_point(|message| message.log_time < *to);
+                        last_time = *to;
+                    }
+                    Event::Tick(time) => {
+                        prop_assert!(*time >= last_time);
+                        prop_assert!(all.get(expected).is_none_or(|message| *time <= message.log_time));
+                        last_time = *time;
+                    }
+                    Event::Ended(time) => {
+                        prop_assert_eq!(expected, all.len());
+                        prop_assert_eq!(*time, range.end);
+                    }
+                    Event::Stalled(_) => {}
+                }
+            }
+            let shown = position.time_at(now);
+            prop_assert!(shown >= range.start && shown <= range.end);
+            Ok(())
+        };
+        for step in steps {
+            let mut events = Vec::new();
+            match step {
+                Step::Pass(time) => now += millis(time),
+                Step::Hiccup(hiccups) => player.timeline.feed.hiccups = hiccups,
+                Step::Command(command) => player.timeline.apply(command, now, &mut events),
+            }
+            let wake = player.timeline.poll(now, &mut events);
+            if let Wake::At(due) = wake {
+                prop_assert!(due >= now);
+            }
+            check(&events, player.timeline.position(), now)?;
+        }
+        // Left alone, what remains comes, each at the instant that the timeline itself names.
+        player.timeline.feed.hiccups.clear();
+        let mut events = Vec::new();
+        player.timeline.apply(Command::SetRate(Rate::REAL_TIME), now, &mut events);
+        if player.timeline.position().state == State::Paused {
+            player.timeline.apply(Command::Play, now, &mut events);
+        }
+        player.timeline.more_passes = Repeat::Times(0);
+        for _ in 0..200 {
+            match player.timeline.poll(now, &mut events) {
+                Wake::At(due) => now = due,
+                Wake::Commanded => break,
+                Wake::Fed => {}
+            }
+        }
+        check(&events, player.timeline.position(), now)?;
+        prop_assert_eq!(player.timeline.position().state, State::Ended);
+    }
+}
