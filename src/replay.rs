@@ -1,0 +1,239 @@
+//! A recording, a timeline and a server, put together.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::playback::{
+    Command, Position, Range, Rate, ReadAhead, Remote, Repeat, Scheduler, State, Timeline,
+};
+use crate::recording::Recording;
+use crate::server::{Presence, Server, ServerOptions, Traffic};
+use crate::time::{Timestamp, format_duration};
+
+/// A viewer subscribes to its topics one after another. Playback that waits for a subscriber begins when
+/// none came for this long, so that the first messages are not missed on the topics that come second.
+const SETTLED: Duration = Duration::from_millis(150);
+
+/// It does not wait longer than this for them to settle.
+const SETTLED_AT_LAST: Duration = Duration::from_secs(2);
+
+/// What playback waits for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Start {
+    /// For nothing.
+    Now,
+    /// For the first client that connects.
+    Client,
+    /// For the first client that subscribes to a topic.
+    #[default]
+    Subscriber,
+}
+
+/// How to replay a recording.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    /// How fast.
+    pub rate: Rate,
+    /// How often.
+    pub repeat: Repeat,
+    /// How far into the recording to start.
+    pub start_offset: Duration,
+    /// How much of the recording to play, from where it starts.
+    pub duration: Option<Duration>,
+    /// The recorded time at which to stop.
+    pub until: Option<Timestamp>,
+    /// How long to wait before playback begins, after what it waits for has come.
+    pub delay: Duration,
+    /// Stand still at the start until told to play.
+    pub start_paused: bool,
+    /// What playback waits for.
+    pub start: Start,
+    /// The name that clients show.
+    pub name: String,
+    /// How many bytes of the recording are read ahead of time.
+    pub read_ahead: usize,
+    /// How many bytes of messages may wait for one client.
+    pub client_buffer: usize,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        ReplayOptions {
+            rate: Rate::REAL_TIME,
+            repeat: Repeat::Times(1),
+            start_offset: Duration::ZERO,
+            duration: None,
+            until: None,
+            delay: Duration::ZERO,
+            start_paused: false,
+            start: Start::default(),
+            name: "fgplay".into(),
+            read_ahead: 16 * 1024 * 1024,
+            client_buffer: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why a recording can't be replayed as asked.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RangeError {
+    /// There is nothing in it.
+    #[error("the recording has no messages")]
+    NoMessages,
+    /// Playback would start after the end.
+    #[error("the start offset {} is past the end: the recording is {} long", format_duration(*.offset), format_duration(*.length))]
+    OffsetPastEnd {
+        /// The offset.
+        offset: Duration,
+        /// How long the recording is.
+        length: Duration,
+    },
+    /// Playback would end before it starts.
+    #[error("playback would end at {until}, before it starts at {start}")]
+    EndsBeforeStart {
+        /// The time at which to stop.
+        until: Timestamp,
+        /// The time at which to start.
+        start: Timestamp,
+    },
+}
+
+/// A recording that is being served.
+#[derive(Debug)]
+pub struct Replay {
+    server: Server,
+    scheduler: Scheduler,
+    starting: JoinHandle<()>,
+    range: Range,
+}
+
+/// The part of a recording that the options choose.
+///
+/// # Errors
+/// Where that is no part of it.
+pub fn range(recording: &Recording, options: &ReplayOptions) -> Result<Range, RangeError> {
+    let (first, last) = recording.time_range().ok_or(RangeError::NoMessages)?;
+    let start = first.saturating_add(options.start_offset);
+    if start > last {
+        return Err(RangeError::OffsetPastEnd { offset: options.start_offset, length: last.since(first) });
+    }
+    let until = options.until.unwrap_or(last);
+    if until < start {
+        return Err(RangeError::EndsBeforeStart { until, start });
+    }
+    let end = options.duration.map_or(last, |duration| start.saturating_add(duration));
+    Ok(Range { start, end: end.min(until).min(last) })
+}
+
+impl Replay {
+    /// Serves a recording to whoever connects. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the system gives no thread, or the listener has no address.
+    pub fn serve(
+        recording: Recording,
+        range: Range,
+        options: &ReplayOptions,
+        listener: TcpListener,
+    ) -> io::Result<Self> {
+        let metadata = recording.ros_distro().map(|distro| ("ROS_DISTRO".to_owned(), distro));
+        let server_options = ServerOptions {
+            name: options.name.clone(),
+            metadata: BTreeMap::from_iter(metadata),
+            client_buffer: options.client_buffer,
+        };
+        let problems = Arc::clone(recording.problems());
+        let server = Server::start(listener, recording.channels(), range.start, problems, &server_options)?;
+        let recording = Arc::new(recording);
+        let make = |fed: Box<dyn Fn() + Send>| {
+            let feed = ReadAhead::start(recording, range, options.read_ahead, fed)?;
+            Ok(Timeline::new(feed, range, options.rate, options.repeat))
+        };
+        let scheduler = Scheduler::start(make, server.audience())?;
+        let starting = tokio::spawn(begin(options.clone(), server.presence(), scheduler.remote().clone()));
+        Ok(Replay { server, scheduler, starting, range })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The part of the recording that is played.
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// What commands playback.
+    pub fn remote(&self) -> &Remote {
+        self.scheduler.remote()
+    }
+
+    /// Where playback is.
+    pub fn position(&self) -> Position {
+        self.scheduler.remote().position()
+    }
+
+    /// Who is connected.
+    pub fn presence(&self) -> Presence {
+        *self.server.presence().borrow()
+    }
+
+    /// What was sent and dropped so far, to all clients together.
+    pub fn traffic(&self) -> Traffic {
+        self.server.traffic()
+    }
+
+    /// Waits until the last pass is over.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut position = self.remote().watch();
+        async move {
+            // Where the scheduler is gone, it is over as well.
+            position.wait_for(|position| position.state == State::Ended).await.map(drop).unwrap_or_default();
+        }
+    }
+
+    /// Gives every client what waits for it, then closes the connections and ends.
+    pub async fn finish(self) -> Traffic {
+        self.starting.abort();
+        self.server.finish().await
+    }
+
+    /// Closes the connections and ends.
+    pub async fn stop(self) -> Traffic {
+        self.starting.abort();
+        self.server.stop().await
+    }
+}
+
+/// Begins playback when what it waits for has come.
+async fn begin(options: ReplayOptions, mut presence: watch::Receiver<Presence>, remote: Remote) {
+    let come = match options.start {
+        Start::Now => Ok(()),
+        Start::Client => presence.wait_for(|presence| presence.connected > 0).await.map(drop),
+        Start::Subscriber => presence.wait_for(|presence| presence.subscribed > 0).await.map(drop),
+    };
+    if come.is_err() {
+        return;
+    }
+    if options.start == Start::Subscriber {
+        tokio::time::timeout(SETTLED_AT_LAST, settled(&mut presence)).await.unwrap_or_default();
+    }
+    tokio::time::sleep(options.delay).await;
+    if !options.start_paused {
+        remote.command(Command::Play);
+    }
+}
+
+/// Waits until nobody has come or subscribed for a moment.
+async fn settled(presence: &mut watch::Receiver<Presence>) {
+    presence.mark_unchanged();
+    while let Ok(Ok(())) = tokio::time::timeout(SETTLED, presence.changed()).await {}
+}

@@ -1,0 +1,164 @@
+//! The sockets: who connects, what they are told, and what they get.
+//!
+//! One listener takes every connection. HTTP is answered by [`http`]; an upgrade to WebSocket, on any path,
+//! becomes a [`session`], which the [`hub`] knows. What waits for a client is in its [`outbox`].
+
+mod frame;
+mod http;
+mod hub;
+mod links;
+mod outbox;
+mod session;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub use hub::{Presence, Traffic};
+pub use links::{Links, ws_url};
+
+use crate::playback::Audience;
+use crate::recording::{Channel, Problems};
+use crate::time::Timestamp;
+use hub::Hub;
+
+/// How long to wait before connections are accepted again where the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a server tells its clients, and what it grants them.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The name that clients show.
+    pub name: String,
+    /// Notes to the clients, such as `ROS_DISTRO`.
+    pub metadata: BTreeMap<String, String>,
+    /// How many bytes of messages may wait for one client.
+    pub client_buffer: usize,
+}
+
+/// Serves the channels of a recording to every client that connects.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    hub: Arc<Hub>,
+    shutdown: watch::Sender<Shutdown>,
+    accepting: JoinHandle<()>,
+    watching: JoinHandle<()>,
+    /// Closed once the last session is over.
+    sessions: mpsc::Receiver<()>,
+}
+
+/// Whether and how sessions are to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Shutdown {
+    /// They go on.
+    No,
+    /// They end once their clients got everything that waits for them.
+    WhenSent,
+    /// They end now.
+    Now,
+}
+
+impl Server {
+    /// Starts to accept connections. `start` is the time that clients see before playback begins.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the listener has no address.
+    pub fn start(
+        listener: TcpListener,
+        channels: &[Channel],
+        start: Timestamp,
+        problems: Arc<Problems>,
+        options: &ServerOptions,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let hub = Arc::new(Hub::new(channels, start, problems, options));
+        let (shutdown, stop) = watch::channel(Shutdown::No);
+        let (alive, sessions) = mpsc::channel(1);
+        let door = Door { hub: Arc::clone(&hub), stop, alive };
+        let accepting = tokio::spawn(accept(listener, door));
+        let watching = tokio::spawn(hub::watch(Arc::clone(&hub)));
+        Ok(Server { address, hub, shutdown, accepting, watching, sessions })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who has to hear what happens on the timeline.
+    pub fn audience(&self) -> impl Audience + use<> {
+        hub::Listener(Arc::clone(&self.hub))
+    }
+
+    /// Hears of clients that come, subscribe and go.
+    pub fn presence(&self) -> watch::Receiver<Presence> {
+        self.hub.presence()
+    }
+
+    /// What was sent and dropped so far, to all clients together.
+    pub fn traffic(&self) -> Traffic {
+        self.hub.traffic()
+    }
+
+    /// Gives every client what waits for it, closes the connections, and ends. A client that takes nothing
+    /// for ten seconds is given up.
+    pub async fn finish(self) -> Traffic {
+        self.end(Shutdown::WhenSent).await
+    }
+
+    /// Closes the connections now, with a close frame, and ends.
+    pub async fn stop(self) -> Traffic {
+        self.end(Shutdown::Now).await
+    }
+
+    async fn end(mut self, how: Shutdown) -> Traffic {
+        self.accepting.abort();
+        self.shutdown.send_replace(how);
+        while self.sessions.recv().await.is_some() {}
+        self.hub.traffic()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.watching.abort();
+        self.shutdown.send_replace(Shutdown::Now);
+    }
+}
+
+/// What a new connection needs.
+#[derive(Clone)]
+struct Door {
+    hub: Arc<Hub>,
+    stop: watch::Receiver<Shutdown>,
+    /// Held by every session while it lives.
+    alive: mpsc::Sender<()>,
+}
+
+async fn accept(listener: TcpListener, door: Door) {
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                failing = false;
+                tokio::spawn(http::serve(socket, address, door.clone()));
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!("can't accept connections for now, trying again: {error}");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

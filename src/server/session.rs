@@ -1,0 +1,212 @@
+//! One client, from the end of its handshake to its last byte.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::frame::{self, CloseCode};
+use super::hub::Guest;
+use super::outbox::Outbox;
+use super::socket::{self, Ear};
+use super::{Door, Shutdown};
+use crate::foxglove::{ClientMessage, ServerMessage, StatusLevel, Subprotocol};
+
+/// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
+const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// How long a client may take for its part of the close handshake.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// How long a client that is to get everything may take nothing of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a session ends.
+enum End {
+    /// The client closed the connection.
+    Left(String),
+    /// The connection broke, so that nothing can be written to it.
+    Broken(String),
+    /// The client did something that can't be answered in any other way.
+    Refused(CloseCode, String),
+    /// The server ends.
+    Shutdown(Shutdown),
+}
+
+/// Serves one client until it leaves or the server ends.
+pub(super) async fn run(
+    socket: TcpStream,
+    first: Bytes,
+    protocol: Subprotocol,
+    address: SocketAddr,
+    door: Door,
+) {
+    let Door { hub, stop, alive } = door;
+    let guest = hub.welcome(address);
+    tracing::info!("client {address} connected ({})", protocol.name());
+    let (read, write) = socket.into_split();
+    let outbox = Arc::clone(guest.outbox());
+    let mut writing = tokio::spawn(socket::drain(Arc::clone(&outbox), write));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .max_message_size(Some(MESSAGE_LIMIT))
+        .max_frame_size(Some(MESSAGE_LIMIT));
+    let ear = Ear::new(first, read, Arc::clone(&outbox));
+    let mut client = WebSocketStream::from_raw_socket(ear, Role::Server, Some(config)).await;
+
+    let session = Session { guest: &guest, outbox: &outbox, stop: &stop };
+    let end = session.listen(&mut client, &mut writing).await;
+    let reason = session.close(end, &mut client, &mut writing).await;
+    writing.abort();
+    let counts = outbox.counts();
+    tracing::info!(
+        "client {address} left ({reason}): {} messages sent, {} dropped",
+        counts.sent,
+        counts.dropped_total()
+    );
+    drop(guest);
+    // From here on the server no longer waits for this session.
+    drop(alive);
+}
+
+struct Session<'a> {
+    guest: &'a Guest,
+    outbox: &'a Outbox,
+    stop: &'a watch::Receiver<Shutdown>,
+}
+
+type Writing = JoinHandle<std::io::Result<()>>;
+
+impl Session<'_> {
+    /// Takes what the client says, until there is a reason to end.
+    async fn listen(&self, client: &mut WebSocketStream<Ear>, writing: &mut Writing) -> End {
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                message = client.next() => match message {
+                    Some(Ok(message)) => if let Some(end) = self.hear(message) {
+                        return end;
+                    },
+                    Some(Err(error)) => return end_of(error),
+                    None => return End::Left("it closed the connection".into()),
+                },
+                written = &mut *writing => return End::Broken(match written {
+                    Ok(Err(error)) => format!("the connection broke: {error}"),
+                    _ => "the connection is closed".into(),
+                }),
+                shutdown = stop.wait_for(|shutdown| *shutdown != Shutdown::No) => {
+                    return End::Shutdown(shutdown.map_or(Shutdown::Now, |shutdown| *shutdown));
+                }
+            }
+        }
+    }
+
+    /// Does what a message asks for. A reason to end, if it is one.
+    fn hear(&self, message: Message) -> Option<End> {
+        let wanted = match message {
+            Message::Text(text) => ClientMessage::parse_text(&text),
+            Message::Binary(bytes) => ClientMessage::parse_binary(&bytes),
+            Message::Close(_) => {
+                // It will read no message any more, only the answer to its close frame.
+                self.outbox.clear_messages();
+                return None;
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return None,
+        };
+        let result = match wanted {
+            Ok(ClientMessage::Subscribe(subscriptions)) => subscriptions
+                .into_iter()
+                .filter_map(|wanted| self.guest.subscribe(wanted).err())
+                .try_for_each(|error| self.complain(StatusLevel::Error, &error.to_string())),
+            Ok(ClientMessage::Unsubscribe(ids)) => {
+                ids.into_iter().filter(|id| !self.guest.unsubscribe(*id)).try_for_each(|id| {
+                    self.complain(StatusLevel::Warning, &format!("there is no subscription with id {id}"))
+                })
+            }
+            Err(error) => self.complain(StatusLevel::Error, &error.to_string()),
+        };
+        result.err()
+    }
+
+    /// Tells the client what is wrong with what it said. Who says more of it than it reads the answers to
+    /// has to go.
+    fn complain(&self, level: StatusLevel, message: &str) -> Result<(), End> {
+        tracing::debug!("client {}: {message}", self.guest.address());
+        let status = ServerMessage::Status { level, message, id: None };
+        if self.outbox.push_answer(frame::text(&status.to_json())) {
+            Ok(())
+        } else {
+            let reason = "too many wrong messages without reading the answers";
+            Err(End::Refused(CloseCode::Policy, reason.into()))
+        }
+    }
+
+    /// Ends the connection as the protocol has it, within bounded time, and says why it ended.
+    async fn close(&self, end: End, client: &mut WebSocketStream<Ear>, writing: &mut Writing) -> String {
+        let (code, reason, patience) = match end {
+            End::Broken(reason) => return reason,
+            End::Left(reason) => {
+                // What the WebSocket library answered to a close frame still has to go out.
+                self.outbox.clear_messages();
+                self.outbox.finish();
+                sent(self.outbox, writing, CLOSE_TIME).await;
+                return reason;
+            }
+            End::Refused(code, reason) => (code, reason, CLOSE_TIME),
+            End::Shutdown(Shutdown::WhenSent) => {
+                (CloseCode::Normal, "the recording is over".into(), PATIENCE)
+            }
+            End::Shutdown(_) => (CloseCode::GoingAway, "fgplay was stopped".into(), CLOSE_TIME),
+        };
+        if patience < PATIENCE {
+            self.outbox.clear_messages();
+        }
+        self.outbox.push(frame::close(code, &reason));
+        self.outbox.finish();
+        if !sent(self.outbox, writing, patience).await {
+            return format!("{reason}; it did not take what waited for it");
+        }
+        // The client's close frame, or the end of the connection, says that it got everything.
+        let over = async { while let Some(Ok(_)) = client.next().await {} };
+        timeout(CLOSE_TIME, over).await.unwrap_or_default();
+        reason
+    }
+}
+
+/// Waits until everything is written. Given up when the client takes nothing for so long.
+async fn sent(outbox: &Outbox, writing: &mut Writing, patience: Duration) -> bool {
+    loop {
+        let before = outbox.waiting_bytes();
+        if let Ok(written) = timeout(patience, &mut *writing).await {
+            return matches!(written, Ok(Ok(())));
+        }
+        if outbox.waiting_bytes() == before {
+            return false;
+        }
+    }
+}
+
+/// What follows from an error of the WebSocket library.
+fn end_of(error: Error) -> End {
+    let reason = error.to_string();
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => End::Left("it closed the connection".into()),
+        Error::Capacity(_) => {
+            let reason = format!("a message is larger than {MESSAGE_LIMIT} bytes");
+            End::Refused(CloseCode::TooBig, reason)
+        }
+        Error::Utf8(_) => End::Refused(CloseCode::NotUtf8, "a text message is not UTF-8".into()),
+        Error::Protocol(_) | Error::AttackAttempt => End::Refused(CloseCode::Protocol, reason),
+        _ => End::Left(reason),
+    }
+}

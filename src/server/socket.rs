@@ -1,0 +1,66 @@
+//! What stands between a TCP connection and the WebSocket library.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::outbox::{Batch, Outbox};
+
+/// What the WebSocket library takes for its connection. It reads from the socket; what it writes (answers
+/// to pings and to close frames, each in one piece) goes into the outbox, behind what waits there already.
+pub(super) struct Ear {
+    /// Bytes that came together with the handshake.
+    first: Bytes,
+    socket: OwnedReadHalf,
+    outbox: Arc<Outbox>,
+}
+
+impl Ear {
+    pub fn new(first: Bytes, socket: OwnedReadHalf, outbox: Arc<Outbox>) -> Self {
+        Ear { first, socket, outbox }
+    }
+}
+
+impl AsyncRead for Ear {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(context, buffer);
+        }
+        let count = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..count]);
+        self.first.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Ear {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        self.outbox.poll_push_answer(context, frames).map(|()| Ok(frames.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Writes what comes into the outbox to the socket, until the outbox is finished or the connection broken.
+pub(super) async fn drain(outbox: Arc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> {
+    let mut batch = Batch::default();
+    while outbox.next_batch(&mut batch).await {
+        batch.write_to(&mut socket).await?;
+    }
+    tokio::io::AsyncWriteExt::shutdown(&mut socket).await
+}
