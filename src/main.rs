@@ -1,1 +1,10 @@
-fn main() {}
+//! The `fgplay` command.
+
+mod cli;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -179,7 +179,7 @@ impl Summary {
     /// The ROS distribution that the recording names: in rosbag2's metadata record (key
     /// `serialized_metadata`, YAML, field `ros_distro`), or by the profile (`ros1` is taken as `noetic`,
     /// the only ROS 1 that still lives).
-    fn ros_distro(&self) -> Option<String> {
+    pub fn ros_distro(&self) -> Option<String> {
         let notes = self.metadata.iter().filter(|note| note.name == "rosbag2");
         let yaml = notes.filter_map(|note| note.entries.get("serialized_metadata"));
         let distro = yaml.flat_map(|yaml| yaml.lines()).find_map(|line| {

@@ -1,0 +1,97 @@
+//! The command line: what users type, turned into the plain options of the rooms below.
+
+mod arguments;
+mod info;
+mod play;
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
+
+use arguments::{Arguments, Subcommand};
+pub(crate) use arguments::{Color, LogFormat, Output};
+use fgplay::recording::TopicError;
+use fgplay::replay::RangeError;
+
+/// How a run ended, as its exit code says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outcome {
+    /// Everything was done.
+    Done,
+    /// Everything was done, but data was skipped or lost.
+    DataLost,
+}
+
+/// Why a run ended early.
+enum Failure {
+    /// It could not be done.
+    Failed(anyhow::Error),
+    /// It was asked for in a way that can't be done.
+    WrongArguments(anyhow::Error),
+}
+
+/// Parses the command line, runs it, and gives the exit code: 0 done, 1 failed, 2 wrong arguments, 3 done but
+/// data was skipped or lost.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.subcommand {
+        Some(Subcommand::Info(info)) => info::run(info),
+        Some(Subcommand::Completions { shell }) => completions(*shell),
+        None => play::run(arguments),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::DataLost) => ExitCode::from(3),
+        Err(failure) => {
+            eprintln!("fgplay: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn completions(shell: Shell) -> Result<Outcome, Failure> {
+    clap_complete::generate(shell, &mut Arguments::command(), "fgplay", &mut io::stdout());
+    Ok(Outcome::Done)
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Failed(_) => 1,
+            Failure::WrongArguments(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Failed(error) | Failure::WrongArguments(error)) = self;
+        write!(f, "{error:#}")
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+impl From<TopicError> for Failure {
+    fn from(error: TopicError) -> Self {
+        Failure::WrongArguments(error.into())
+    }
+}
+
+impl From<RangeError> for Failure {
+    fn from(error: RangeError) -> Self {
+        match error {
+            RangeError::NoMessages => Failure::Failed(error.into()),
+            RangeError::OffsetPastEnd { .. } | RangeError::EndsBeforeStart { .. } => {
+                Failure::WrongArguments(error.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What users type.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+use clap_complete::Shell;
+
+use fgplay::playback::Rate;
+use fgplay::recording::{OpenOptions, TopicError, TopicSelection};
+use fgplay::time::{Timestamp, parse_duration};
+
+/// Replays MCAP and JSONL recordings to Foxglove and Lichtblick over WebSocket, at their original times.
+///
+/// Open the printed link, or connect a viewer to ws://localhost:8765. Several recordings play on one
+/// timeline.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done but data was skipped or lost."
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub subcommand: Option<Subcommand>,
+
+    /// The recordings to play: MCAP or JSONL files, told apart by their content.
+    #[arg(required = true, value_name = "RECORDING")]
+    pub recordings: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub playback: Playback,
+
+    #[command(flatten)]
+    pub topics: Topics,
+
+    #[command(flatten)]
+    pub server: ServerArguments,
+
+    #[command(flatten)]
+    pub reading: Reading,
+
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Subcommand {
+    /// Tells what recordings hold: times, topics, types, rates, attachments, and what is wrong with them.
+    Info(Info),
+    /// Prints a script that completes fgplay's options in a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Info {
+    /// The recordings to look at.
+    #[arg(required = true, value_name = "RECORDING")]
+    pub recordings: Vec<PathBuf>,
+
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Playback")]
+pub(super) struct Playback {
+    /// How fast to play: 2 is twice as fast as it was recorded.
+    #[arg(short, long, value_name = "X", default_value = "1", value_parser = rate, allow_hyphen_values = true)]
+    pub rate: Rate,
+
+    /// Play again from the start at the end, N times in all, or without end.
+    #[arg(short, long = "loop", value_name = "N", num_args = 0..=1, default_missing_value = FOREVER)]
+    pub repeat: Option<String>,
+
+    /// Start that far into the recording (seconds, or like 1m30s).
+    #[arg(long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
+    pub start_offset: Duration,
+
+    /// Play that much of the recording (seconds, or like 1m30s).
+    #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
+    pub playback_duration: Option<Duration>,
+
+    /// Play until this recorded time (seconds since 1970, or like 2023-11-14T22:13:20Z).
+    #[arg(long, value_name = "T", value_parser = Timestamp::parse_seconds, allow_hyphen_values = true)]
+    pub playback_until_sec: Option<Timestamp>,
+
+    /// Wait that long before playback begins (seconds, or like 1m30s).
+    #[arg(short, long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
+    pub delay: Duration,
+
+    /// Stand still at the start.
+    #[arg(long)]
+    pub start_paused: bool,
+
+    /// What playback waits for: nothing, the first client, or the first one that subscribes to a topic.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub start: Start,
+
+    /// What to do at the end: stay, so that viewers keep what they show, or exit once everything is sent.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub at_end: AtEnd,
+}
+
+/// What `--loop` means without a number.
+const FOREVER: &str = "forever";
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum Start {
+    Now,
+    Client,
+    #[default]
+    Subscriber,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum AtEnd {
+    #[default]
+    Stay,
+    Exit,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Topics")]
+pub(super) struct Topics {
+    /// Play only topics that match one of these (* is anything within a level of the name, ** any levels).
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    pub topics: Vec<String>,
+
+    /// Play only topics that match this regular expression (or one of --topics).
+    #[arg(short = 'e', long, value_name = "RE")]
+    pub regex: Option<String>,
+
+    /// Leave out topics that match one of these.
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    pub exclude_topics: Vec<String>,
+
+    /// Leave out topics that match this regular expression.
+    #[arg(short = 'x', long, value_name = "RE")]
+    pub exclude_regex: Option<String>,
+
+    /// Play topics under other names.
+    #[arg(short = 'm', long, value_name = "OLD:=NEW", num_args = 1..)]
+    pub remap: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct ServerArguments {
+    /// The address to listen on; 0.0.0.0 for every address of this machine.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// The port to listen on; 0 for any free one, which is then told on stdout as a line of JSON.
+    #[arg(long, default_value_t = 8765)]
+    pub port: u16,
+
+    /// The name that viewers show for this source; by default that of the recording.
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// How much may wait for one slow client before messages are dropped for it (bytes, or like 32MiB).
+    #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = byte_count)]
+    pub client_buffer: usize,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Reading")]
+pub(super) struct Reading {
+    /// Stop with an error where data would otherwise be skipped with a warning.
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Do not trust the recording's index: read it once from start to end and make a new one.
+    #[arg(long)]
+    pub rescan: bool,
+
+    /// The largest chunk that is read, after decompression (bytes, or like 1GiB). Larger ones are skipped.
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = byte_count)]
+    pub max_chunk_size: usize,
+}
+
+impl Reading {
+    pub fn open_options(self) -> OpenOptions {
+        OpenOptions {
+            strict: self.strict,
+            ignore_index: self.rescan,
+            max_chunk_bytes: self.max_chunk_size as u64,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Output {
+    /// Print only warnings and errors.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Print also what matters only when looking for a fault.
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// How log lines are written.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
+    /// When to use colour.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Arguments {
+    /// The recordings, and how often to play them. What stands after `--loop` and is no number is a
+    /// recording: `fgplay --loop demo.mcap`.
+    pub fn recordings_and_repeat(&self) -> Result<(Vec<PathBuf>, fgplay::playback::Repeat), String> {
+        use fgplay::playback::Repeat;
+        let mut recordings = self.recordings.clone();
+        let repeat = match self.playback.repeat.as_deref() {
+            None => Repeat::Times(1),
+            Some(FOREVER) => Repeat::Forever,
+            Some(value) => match value.parse() {
+                Ok(0) => {
+                    return Err("--loop 0 would play nothing; without a number it plays without end".into());
+                }
+                Ok(times) => Repeat::Times(times),
+                Err(_) => {
+                    recordings.insert(0, value.into());
+                    Repeat::Forever
+                }
+            },
+        };
+        Ok((recordings, repeat))
+    }
+}
+
+impl Topics {
+    pub fn selection(&self) -> Result<TopicSelection, TopicError> {
+        let mut selection = TopicSelection::default()
+            .including(&self.topics)?
+            .excluding(&self.exclude_topics)?
+            .renaming(&self.remap)?;
+        if let Some(regex) = &self.regex {
+            selection = selection.including_regex(regex)?;
+        }
+        if let Some(regex) = &self.exclude_regex {
+            selection = selection.excluding_regex(regex)?;
+        }
+        Ok(selection)
+    }
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    let factor =
+        text.parse().map_err(|_| "the rate has to be a positive number such as 0.5, 1 or 20".to_owned())?;
+    Rate::new(factor).map_err(|error| error.to_string())
+}
+
+/// Reads `1000`, `64kB`, `32MiB`, `1GiB`.
+fn byte_count(text: &str) -> Result<usize, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor: usize = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" | "k" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
+        _ => return Err("a size is a number of bytes, or one with kB, MB, GB, KiB, MiB or GiB".into()),
+    };
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "a size is a positive number of bytes, such as 1000 or 32MiB".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use fgplay::playback::Repeat;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_contradicts_nothing() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn loop_takes_a_number_or_none() {
+        let parsed = |line: &str| {
+            let (recordings, repeat) = parse(line).unwrap().recordings_and_repeat().unwrap();
+            (recordings.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","), repeat)
+        };
+        assert_eq!(parsed("fgplay a"), ("a".into(), Repeat::Times(1)));
+        assert_eq!(parsed("fgplay a --loop"), ("a".into(), Repeat::Forever));
+        assert_eq!(parsed("fgplay a -l 3 b"), ("a,b".into(), Repeat::Times(3)));
+        assert_eq!(parsed("fgplay --loop a b"), ("a,b".into(), Repeat::Forever));
+        assert!(parse("fgplay a --loop 0").unwrap().recordings_and_repeat().is_err());
+    }
+
+    #[test]
+    fn rates_that_make_no_sense_are_wrong_arguments() {
+        for rate in ["0", "-1", "nan", "inf", "-inf", "fast", ""] {
+            let error = Arguments::try_parse_from(["fgplay", "a", "--rate", rate]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{rate}");
+            assert!(error.to_string().contains("positive number"), "{error}");
+        }
+        assert_eq!(parse("fgplay a -r 0.01").unwrap().playback.rate.factor(), 0.01);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(byte_count("1000"), Ok(1000));
+        assert_eq!(byte_count("32MiB"), Ok(32 << 20));
+        assert_eq!(
+            byte_count("1.5GB"),
+            Err("a size is a number of bytes, or one with kB, MB, GB, KiB, MiB or GiB".into())
+        );
+        for text in ["", "0", "-1", "MB", "99999999999999999999", "99999999999GiB"] {
+            assert!(byte_count(text).is_err(), "{text}");
+        }
+    }
+}

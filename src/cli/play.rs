@@ -1,0 +1,222 @@
+//! `fgplay RECORDING...`: play it.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use super::arguments::{Arguments, AtEnd, Start};
+use super::{Failure, Outcome};
+use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
+use fgplay::recording::{OpenOptions, Problems, Recording};
+use fgplay::replay::{self, Replay, ReplayOptions};
+use fgplay::server::Links;
+use fgplay::time::format_duration;
+
+/// Plays recordings until they are over or the user stops it.
+pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let wrong = |reason: String| Failure::WrongArguments(anyhow::Error::msg(reason));
+    let (paths, repeat) = arguments.recordings_and_repeat().map_err(wrong)?;
+    let selection = arguments.topics.selection()?;
+    let terminal = Terminal::start(&arguments.output);
+
+    let mut recording = open(&paths, &arguments.reading.open_options(), &terminal)?;
+    recording.select(&selection)?;
+    let (playback, server) = (&arguments.playback, &arguments.server);
+    let options = ReplayOptions {
+        rate: playback.rate,
+        repeat,
+        start_offset: playback.start_offset,
+        duration: playback.playback_duration,
+        until: playback.playback_until_sec,
+        delay: playback.delay,
+        start_paused: playback.start_paused,
+        start: match playback.start {
+            Start::Now => replay::Start::Now,
+            Start::Client => replay::Start::Client,
+            Start::Subscriber => replay::Start::Subscriber,
+        },
+        name: server.name.clone().unwrap_or_else(|| name(&paths)),
+        client_buffer: server.client_buffer,
+        ..ReplayOptions::default()
+    };
+    let range = replay::range(&recording, &options)?;
+
+    let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
+    runtime.block_on(async {
+        let problems = Arc::clone(recording.problems());
+        let signals = Signals::listen()?;
+        let listener = bind(&server.host, server.port).await?;
+        let summary = describe(&recording);
+        let replay =
+            Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
+        announce(&replay, server.port, &options.name, &summary);
+        play(replay, playback.at_end, &problems, signals, &terminal).await
+    })
+}
+
+/// Opens recordings, with a bar while they are scanned.
+pub(super) fn open(
+    paths: &[PathBuf],
+    options: &OpenOptions,
+    terminal: &Terminal,
+) -> Result<Recording, Failure> {
+    let problems = Arc::new(Problems::new(|problem| {
+        if problem.data_lost {
+            tracing::warn!("{problem}");
+        } else {
+            tracing::info!("{problem}");
+        }
+    }));
+    let bar = ScanBar::new(terminal);
+    let recording = Recording::open(paths, options, problems, &|progress| bar.show(progress));
+    bar.finish();
+    Ok(recording.map_err(anyhow::Error::from)?)
+}
+
+/// What viewers call the source: the recording's file name.
+fn name(paths: &[PathBuf]) -> String {
+    let first = paths.first().and_then(|path| path.file_name()).unwrap_or_default();
+    let first = first.to_string_lossy().into_owned();
+    match paths.len() {
+        0 | 1 => first,
+        more => format!("{first} and {} more", more - 1),
+    }
+}
+
+async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {port} on {host} is in use, perhaps by another fgplay; choose another one with --port, or \
+             --port 0 for any that is free"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("port {port} on {host} needs special rights; choose one above 1023 with --port")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            anyhow::anyhow!("{host} is no address of this machine; --host 0.0.0.0 listens on all it has")
+        }
+        _ => anyhow::Error::new(error).context(format!("can't listen on {host}, port {port}")),
+    })?;
+    Ok(listener)
+}
+
+/// "24.0s from 2026-01-01 12:00:00.000 UTC, 4321 messages on 12 topics"
+fn describe(recording: &Recording) -> String {
+    let Some((first, last)) = recording.time_range() else { return "no messages".into() };
+    format!(
+        "{} from {} UTC, {} messages on {} topics",
+        format_duration(last.since(first)),
+        first.to_human(),
+        count(recording.message_count()),
+        recording.channels().len(),
+    )
+}
+
+/// Says where to connect: to people on stderr, and to programs on stdout where they can't know it.
+fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
+    let address = replay.address();
+    let Links { ws, foxglove, lichtblick } = Links::local(address);
+    tracing::info!("playing {}: {summary}", printable(name));
+    tracing::info!("connect to  {ws}");
+    tracing::info!("Foxglove    {foxglove}");
+    tracing::info!("Lichtblick  {lichtblick}");
+    if !address.ip().is_loopback() {
+        tracing::warn!("listening on {address}: everyone who can reach it can watch this recording");
+    }
+    if port == 0 {
+        let ready = serde_json::json!({
+            "event": "ready",
+            "url": fgplay::server::ws_url(&address.to_string()),
+            "port": address.port(),
+        });
+        // Where nobody reads stdout, nobody needs the line.
+        let mut stdout = io::stdout();
+        writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).unwrap_or_default();
+    }
+}
+
+/// Lets it play until it is over or stopped.
+async fn play(
+    replay: Replay,
+    at_end: AtEnd,
+    problems: &Problems,
+    mut signals: Signals,
+    terminal: &Terminal,
+) -> Result<Outcome, Failure> {
+    let mut progress = Progress::new(terminal, replay.range());
+    let over = async {
+        replay.ended().await;
+        if at_end == AtEnd::Stay {
+            std::future::pending::<()>().await;
+        }
+    };
+    let stopped = tokio::select! {
+        () = over => false,
+        () = signals.next() => true,
+        () = progress.follow(&replay) => false,
+    };
+    progress.finish();
+    let ending = async { if stopped { replay.stop().await } else { replay.finish().await } };
+    let traffic = tokio::select! {
+        traffic = ending => traffic,
+        // Asked twice, it does not wait for anybody any more.
+        () = signals.next() => std::process::exit(130),
+    };
+    tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
+    let lost = problems.list().iter().filter(|problem| problem.data_lost).count() as u64 + problems.beyond();
+    if problems.data_lost() {
+        let (places, were) = if lost == 1 { ("place", "was") } else { ("places", "were") };
+        tracing::warn!(
+            "data of the recording {were} skipped or lost in {lost} {places}; see the warnings above"
+        );
+    }
+    if traffic.dropped > 0 {
+        tracing::warn!(
+            "{} messages were dropped for clients that took less than was played",
+            traffic.dropped
+        );
+    }
+    let complete = stopped || (!problems.data_lost() && traffic.dropped == 0);
+    Ok(if complete { Outcome::Done } else { Outcome::DataLost })
+}
+
+/// The signals that ask a program to end.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn listen() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).context("can't listen for signals");
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Signals {})
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

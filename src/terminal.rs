@@ -1,0 +1,99 @@
+//! What is shown while it runs: log lines, and below them a bar.
+
+mod log;
+mod progress;
+mod scan;
+
+use std::io::IsTerminal as _;
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+pub(crate) use progress::Progress;
+pub(crate) use scan::ScanBar;
+
+use crate::cli::{Color, LogFormat, Output};
+
+/// The user's terminal, or what stands in its place.
+pub(crate) struct Terminal {
+    /// Draws the bars, and lets log lines pass above them.
+    bars: MultiProgress,
+    /// Whether there are bars. Where there are none, log lines tell how far it is.
+    animated: bool,
+    colored: bool,
+}
+
+impl Terminal {
+    /// Sets up bars and log lines on stderr.
+    pub fn start(output: &Output) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let colored = match output.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        let animated = terminal && !output.quiet && output.log_format == LogFormat::Text;
+        let target =
+            if animated { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let bars = MultiProgress::with_draw_target(target);
+        log::start(output, terminal, colored, bars.clone());
+        Terminal { bars, animated, colored }
+    }
+
+    /// A terminal with a bar for what takes long, and without log lines.
+    pub fn silent() -> Self {
+        let animated = std::io::stderr().is_terminal();
+        let target =
+            if animated { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        Terminal { bars: MultiProgress::with_draw_target(target), animated, colored: false }
+    }
+}
+
+/// A number with its thousands apart: `8,197`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A size for people: `505.4 kB`.
+pub(crate) fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for next in units {
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// Text from a recording, without what could control a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(count).as_slice());
+        let sizes = [0, 999, 1000, 505_395, 999_960, 2_000_000_000].map(bytes);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "505.4 kB", "1.0 MB", "2.0 GB"]);
+    }
+
+    #[test]
+    fn text_from_a_recording_can_not_control_the_terminal() {
+        assert_eq!(printable("/a\u{1b}[2J\n"), "/a\u{fffd}[2J\u{fffd}");
+    }
+}
