@@ -152,8 +152,27 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// Reads `123.456` as seconds where both parts are short enough to fit without a check. That is what nearly
+/// every recording has, twice a line.
+fn short_seconds_to_nanos(text: &str) -> Option<u64> {
+    let (whole, decimals) = text.split_once('.')?;
+    if !(1..=10).contains(&whole.len()) || !(1..=9).contains(&decimals.len()) {
+        return None;
+    }
+    let number = |digits: &str| {
+        digits.bytes().try_fold(0, |number: u64, byte| {
+            byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
+        })
+    };
+    let nanos = number(decimals)? * 10_u64.pow(9 - decimals.len() as u32);
+    Some(number(whole)? * NANOS_PER_SECOND + nanos)
+}
+
 /// Reads `123`, `123.456`, `1.5e9` as seconds, exactly.
 fn decimal_seconds_to_nanos(text: &str) -> Result<u64, ParseTimeError> {
+    if let Some(nanos) = short_seconds_to_nanos(text) {
+        return Ok(nanos);
+    }
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => {
             let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
@@ -203,6 +222,11 @@ mod tests {
         assert_eq!(Timestamp::parse_number("15000e-4"), Ok(Timestamp::from_nanos(1_500_000_000)));
         assert_eq!(Timestamp::parse_number("0.10"), Ok(Timestamp::from_nanos(100_000_000)));
         assert_eq!(Timestamp::parse_number("1.0000000000"), Ok(Timestamp::from_nanos(1_000_000_000)));
+        assert_eq!(
+            Timestamp::parse_number("9999999999.999999999"),
+            Ok(Timestamp::from_nanos(9_999_999_999_999_999_999))
+        );
+        assert_eq!(Timestamp::parse_number("00000000001.50"), Ok(Timestamp::from_nanos(1_500_000_000)));
         assert_eq!(Timestamp::parse_number("0"), Ok(Timestamp::MIN));
         assert_eq!(Timestamp::parse_number("18446744073709551615"), Ok(Timestamp::MAX));
     }

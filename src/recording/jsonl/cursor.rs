@@ -1,0 +1,182 @@
+//! Goes through the messages of a file that is open.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::{ChannelId, ChannelMap, Cursor, Message, Place, Problems, Source};
+use super::index::{Entry, Index};
+use crate::time::Timestamp;
+
+/// How many bytes of messages are fetched at once. A larger message is fetched alone.
+const BATCH_BYTES: u64 = 1 << 20;
+/// How many messages are fetched at once.
+const BATCH_MESSAGES: usize = 16 * 1024;
+/// Bytes that nobody wants are read along if they are not more than these: that is quicker than two reads.
+const MAX_GAP: u64 = 64 * 1024;
+/// How many bytes are read at once, gaps and all.
+const MAX_READ: u64 = 2 << 20;
+
+/// What the cursors of a file have in common.
+pub(super) struct OpenFile {
+    pub source: Arc<dyn Source>,
+    pub path: PathBuf,
+    pub problems: Arc<Problems>,
+    pub index: Index,
+    /// Whether it was told that messages can't be read any more.
+    pub loss_told: AtomicBool,
+}
+
+impl OpenFile {
+    /// Tells once that a message can't be read.
+    fn tell_loss(&self, entry: &Entry, why: &str) {
+        if !self.loss_told.swap(true, Ordering::Relaxed) {
+            let text = format!("{why}; this message is skipped, and any other that is not there any more");
+            self.problems.lost(&self.path, Place::Offset(entry.offset), text);
+        }
+    }
+
+    /// Reads one message on its own.
+    fn read_one(&self, entry: &Entry) -> Option<Bytes> {
+        match self.source.read_at(entry.offset, entry.length as usize) {
+            Ok(data) => Some(data),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.tell_loss(entry, "the file has become shorter since it was opened");
+                None
+            }
+            Err(error) => {
+                self.tell_loss(entry, &format!("the file can't be read ({error})"));
+                None
+            }
+        }
+    }
+}
+
+/// Goes through the messages in log time order. It fetches them in batches: of each batch, what lies
+/// together in the file is read together, whatever the order in which it plays.
+pub(super) struct JsonlCursor {
+    file: Arc<OpenFile>,
+    channels: ChannelMap,
+    /// The place in the index of the first message that is not in a batch yet.
+    position: usize,
+    batch: std::vec::IntoIter<Message>,
+}
+
+/// A message that is to be fetched.
+struct Wanted {
+    position: usize,
+    entry: Entry,
+    channel: ChannelId,
+    data: Option<Bytes>,
+}
+
+impl Wanted {
+    fn end(&self) -> u64 {
+        self.entry.offset + u64::from(self.entry.length)
+    }
+}
+
+impl JsonlCursor {
+    pub fn new(file: Arc<OpenFile>, from: Timestamp, channels: ChannelMap) -> Self {
+        let position = file.index.position_from(from);
+        JsonlCursor { file, channels, position, batch: Vec::new().into_iter() }
+    }
+
+    /// Which messages come next.
+    fn plan(&mut self) -> Vec<Wanted> {
+        let mut plan = Vec::new();
+        let mut bytes = 0;
+        while self.position < self.file.index.len() && plan.len() < BATCH_MESSAGES {
+            let entry = self.file.index.entry(self.position);
+            if let Some(&Some(channel)) = self.channels.get(entry.channel as usize) {
+                bytes += u64::from(entry.length);
+                if bytes > BATCH_BYTES && !plan.is_empty() {
+                    break;
+                }
+                plan.push(Wanted { position: self.position, entry, channel, data: None });
+            }
+            self.position += 1;
+        }
+        plan
+    }
+
+    fn fetch(&self, mut plan: Vec<Wanted>) -> Vec<Message> {
+        plan.sort_unstable_by_key(|wanted| wanted.entry.offset);
+        let mut rest = &mut plan[..];
+        while !rest.is_empty() {
+            let (together, others) = rest.split_at_mut(length_of_run(rest));
+            self.read(together);
+            rest = others;
+        }
+        plan.sort_unstable_by_key(|wanted| wanted.position);
+        plan.into_iter().filter_map(|wanted| self.message(wanted)).collect()
+    }
+
+    /// Reads messages that lie together, in one piece.
+    fn read(&self, run: &mut [Wanted]) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
+        let (start, end) = (first.entry.offset, last.end());
+        let wanted_bytes: u64 = run.iter().map(|wanted| u64::from(wanted.entry.length)).sum();
+        match self.file.source.read_at(start, (end - start) as usize) {
+            Ok(block) => {
+                let place =
+                    |wanted: &Wanted| (wanted.entry.offset - start) as usize..(wanted.end() - start) as usize;
+                if wanted_bytes < (end - start) / 4 {
+                    // A block lives as long as any message in it, so one that is mostly gaps is not kept.
+                    let mut compact = BytesMut::with_capacity(wanted_bytes as usize);
+                    for wanted in run {
+                        compact.extend_from_slice(&block[place(wanted)]);
+                        wanted.data = Some(compact.split().freeze());
+                    }
+                } else {
+                    run.iter_mut().for_each(|wanted| wanted.data = Some(block.slice(place(wanted))));
+                }
+            }
+            // What is still there of them is found one by one.
+            Err(_) => run.iter_mut().for_each(|wanted| wanted.data = self.file.read_one(&wanted.entry)),
+        }
+    }
+
+    fn message(&self, wanted: Wanted) -> Option<Message> {
+        let data = wanted.data?;
+        if !(data.starts_with(b"{") && data.ends_with(b"}")) {
+            self.file.tell_loss(&wanted.entry, "the file has changed since it was opened");
+            return None;
+        }
+        let extra = self.file.index.extra(wanted.position);
+        Some(Message {
+            channel: wanted.channel,
+            sequence: extra.sequence,
+            log_time: wanted.entry.log_time,
+            publish_time: extra.publish_time,
+            data,
+        })
+    }
+}
+
+/// How many messages at the start of `plan`, which is in file order, are to be read in one piece.
+fn length_of_run(plan: &[Wanted]) -> usize {
+    let start = plan.first().map_or(0, |first| first.entry.offset);
+    let belongs = |pair: &&[Wanted]| {
+        pair[1].entry.offset - pair[0].end() <= MAX_GAP && pair[1].end() - start <= MAX_READ
+    };
+    1 + plan.windows(2).take_while(belongs).count()
+}
+
+impl Cursor for JsonlCursor {
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(message) = self.batch.next() {
+                return Some(message);
+            }
+            let plan = self.plan();
+            if plan.is_empty() {
+                return None;
+            }
+            self.batch = self.fetch(plan).into_iter();
+        }
+    }
+}

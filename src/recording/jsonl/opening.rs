@@ -1,0 +1,159 @@
+//! The one reading of a whole file that makes its index.
+
+use super::super::{Channel, OpenContext, OpenError, Place, Problem, ScanProgress, Source};
+use super::envelope::{self, MessageLine, Reason, Record};
+use super::index::{Entry, Index};
+use super::lines::{Line, Lines};
+use super::topics::{Refused, Topics};
+
+/// After how many bytes of reading the progress is told.
+const PROGRESS_STEP: u64 = 8 << 20;
+
+/// Reads a file from start to end.
+pub(super) fn read_whole(
+    source: &dyn Source,
+    context: &OpenContext<'_>,
+) -> Result<(Vec<Channel>, Index), OpenError> {
+    let mut opening = Opening::new(context);
+    let mut lines = Lines::new(source);
+    let mut told = 0;
+    loop {
+        let line = lines.next().map_err(|source| OpenError::Io { path: context.path.into(), source })?;
+        let Some(line) = line else { break };
+        opening.take(line)?;
+        let done = lines.bytes_read();
+        if done - told >= PROGRESS_STEP {
+            (context.progress)(ScanProgress { path: context.path, done, total: source.len() });
+            told = done;
+        }
+    }
+    (context.progress)(ScanProgress { path: context.path, done: source.len(), total: source.len() });
+    opening.tell_problems();
+    opening.index.finish();
+    Ok((opening.topics.into_channels(), opening.index))
+}
+
+struct Opening<'c> {
+    context: &'c OpenContext<'c>,
+    topics: Topics,
+    index: Index,
+    /// Lines that can't be played.
+    skipped: Lot<Reason>,
+    /// Messages that play without one of their optional keys.
+    odd: Lot<&'static str>,
+}
+
+/// Lines that have the same fate: the first one with what is wrong with it, and how many there are.
+struct Lot<T> {
+    first: Option<(u64, T)>,
+    count: u64,
+}
+
+impl<T> Default for Lot<T> {
+    fn default() -> Self {
+        Lot { first: None, count: 0 }
+    }
+}
+
+impl<T> Lot<T> {
+    fn add(&mut self, line: u64, what: T) {
+        self.first.get_or_insert((line, what));
+        self.count += 1;
+    }
+
+    /// How to speak of those after the first.
+    fn others(&self) -> String {
+        match self.count {
+            0 | 1 => String::new(),
+            2 => ", and so is 1 other line".into(),
+            count => format!(", and so are {} other lines", count - 1),
+        }
+    }
+}
+
+impl<'c> Opening<'c> {
+    fn new(context: &'c OpenContext<'c>) -> Self {
+        let (topics, index) = (Topics::default(), Index::default());
+        Opening { context, topics, index, skipped: Lot::default(), odd: Lot::default() }
+    }
+
+    fn take(&mut self, line: Line<'_>) -> Result<(), OpenError> {
+        let Some(bytes) = line.bytes else { return self.skip(line.number, Reason::TooLong) };
+        if bytes.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let (topics, mut compared) = (&mut self.topics, None);
+        let record = envelope::read(bytes, &mut |scanner, topic| {
+            compared = topics.compare(topic, scanner)?;
+            Ok(())
+        });
+        match record {
+            Ok(Record::Message(message)) => {
+                match self.topics.add_message(message.topic, message.data, compared) {
+                    Ok(topic) => self.add_to_index(&line, &message, topic.0),
+                    Err(reason) => return self.skip(line.number, reason),
+                }
+            }
+            Ok(Record::Channel(channel)) => match self.topics.add_channel(line.number, &channel) {
+                Ok(()) => {}
+                Err(Refused::Line(reason)) => return self.skip(line.number, reason),
+                Err(Refused::File(contradiction)) => {
+                    let path = self.context.path.into();
+                    return Err(OpenError::Contradiction { path, reason: contradiction.0 });
+                }
+            },
+            Err(Reason::CutOff) if line.ended => return self.skip(line.number, Reason::Incomplete),
+            Err(reason) => return self.skip(line.number, reason),
+        }
+        Ok(())
+    }
+
+    fn add_to_index(&mut self, line: &Line<'_>, message: &MessageLine<'_>, channel: u32) {
+        if let Some(key) = message.odd {
+            self.odd.add(line.number, key);
+        }
+        let entry = Entry {
+            log_time: message.log_time,
+            offset: line.offset + message.data_at as u64,
+            // A line is not longer than 256 MiB.
+            length: message.data.len() as u32,
+            channel,
+        };
+        self.index.push(entry, message.publish_time, message.sequence);
+    }
+
+    fn skip(&mut self, line: u64, reason: Reason) -> Result<(), OpenError> {
+        if self.context.options.strict {
+            return Err(OpenError::Strict(Problem {
+                path: self.context.path.into(),
+                place: Place::Line(line),
+                text: format!("{reason}; without --strict, the line would be skipped"),
+                data_lost: true,
+            }));
+        }
+        self.skipped.add(line, reason);
+        Ok(())
+    }
+
+    fn tell_problems(&self) {
+        let (problems, path) = (&self.context.problems, self.context.path);
+        let is_empty = self.index.len() == 0;
+        match &self.skipped.first {
+            Some((line, reason)) if is_empty => {
+                let text = format!("{reason}; no line of the file is a message");
+                problems.lost(path, Place::Line(*line), text);
+            }
+            Some((line, reason)) => {
+                let text = format!("{reason}; the line is skipped{}", self.skipped.others());
+                problems.lost(path, Place::Line(*line), text);
+            }
+            None if is_empty => problems.note(path, Place::File, "no line of the file is a message"),
+            None => {}
+        }
+        if let Some((line, key)) = &self.odd.first {
+            let others = self.odd.others();
+            let text = format!("its \"{key}\" can't be read; the message is played without it{others}");
+            problems.note(path, Place::Line(*line), text);
+        }
+    }
+}
