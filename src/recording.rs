@@ -227,12 +227,12 @@ pub(crate) struct OpenContext<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The system does not give us the file.
-    #[error("can't open {}: {}", .path.display(), describe_io(.source))]
+    #[error("can't open {}: {}", .path.display(), describe_io(.error))]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// It is no recording.
     #[error("{}: {reason}", .path.display())]

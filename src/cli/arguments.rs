@@ -76,7 +76,7 @@ pub(super) struct Playback {
     pub rate: Rate,
 
     /// Play again from the start at the end, N times in all, or without end.
-    #[arg(short, long = "loop", value_name = "N", num_args = 0..=1, default_missing_value = FOREVER)]
+    #[arg(short = 'l', long = "loop", value_name = "N", num_args = 0..=1, default_missing_value = FOREVER)]
     pub repeat: Option<String>,
 
     /// Start that far into the recording (seconds, or like 1m30s).

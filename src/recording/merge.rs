@@ -131,7 +131,7 @@ impl Recording {
 }
 
 fn open_file(context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
-    let io_error = |source| OpenError::Io { path: context.path.to_owned(), source };
+    let io_error = |error| OpenError::Io { path: context.path.to_owned(), error };
     let source: Arc<dyn Source> = Arc::new(FileSource::open(context.path).map_err(io_error)?);
     match kind::detect(&*source).map_err(io_error)? {
         Ok(Kind::Mcap) => mcap::open(source, context),

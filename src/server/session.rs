@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -176,8 +177,10 @@ impl Session<'_> {
         if !sent(self.outbox, writing, patience).await {
             return format!("{reason}; it did not take what waited for it");
         }
-        // The client's close frame, or the end of the connection, says that it got everything.
-        let over = async { while let Some(Ok(_)) = client.next().await {} };
+        // The end of what it sends says that it got everything. Without reading up to there, the system would
+        // reset the connection, and what is on its way would be lost.
+        let mut rest = [0; 1024];
+        let over = async { while matches!(client.get_mut().read(&mut rest).await, Ok(1..)) {} };
         timeout(CLOSE_TIME, over).await.unwrap_or_default();
         reason
     }

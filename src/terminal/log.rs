@@ -1,12 +1,15 @@
 //! Log lines, on stderr.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use indicatif::MultiProgress;
-use tracing::Level;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{LogFormat, Output};
@@ -24,13 +27,43 @@ pub(super) fn start(output: &Output, terminal: bool, colored: bool, bars: MultiP
         tracing_subscriber::fmt::layer().with_writer(AboveBars(bars)).with_ansi(colored).with_target(false);
     let lines = match (output.log_format, terminal) {
         (LogFormat::Json, _) => lines.json().flatten_event(true).with_ansi(false).boxed(),
-        // Who watches knows what time it is.
-        (LogFormat::Text, true) => lines.without_time().boxed(),
+        (LogFormat::Text, true) => lines.event_format(ForPeople).boxed(),
         (LogFormat::Text, false) => lines.boxed(),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Fails only where it was done before, and then there are log lines already.
     registry.try_init().unwrap_or_default();
+}
+
+/// Lines for someone who watches, and so knows what time it is: what is normal is said plainly, and what is
+/// not stands out.
+struct ForPeople;
+
+impl<S, N> FormatEvent<S, N> for ForPeople
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (color, word) = match *event.metadata().level() {
+            Level::ERROR => ("\x1b[31m", "error: "),
+            Level::WARN => ("\x1b[33m", "warning: "),
+            Level::INFO => ("", ""),
+            Level::DEBUG | Level::TRACE => ("\x1b[2m", "debug: "),
+        };
+        if line.has_ansi_escapes() && !word.is_empty() {
+            write!(line, "{color}{word}\x1b[0m")?;
+        } else {
+            write!(line, "{word}")?;
+        }
+        context.field_format().format_fields(line.by_ref(), event)?;
+        writeln!(line)
+    }
 }
 
 /// Writes lines so that bars stay below them, whole.

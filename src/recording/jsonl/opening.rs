@@ -18,7 +18,7 @@ pub(super) fn read_whole(
     let mut lines = Lines::new(source);
     let mut told = 0;
     loop {
-        let line = lines.next().map_err(|source| OpenError::Io { path: context.path.into(), source })?;
+        let line = lines.next().map_err(|error| OpenError::Io { path: context.path.into(), error })?;
         let Some(line) = line else { break };
         opening.take(line)?;
         let done = lines.bytes_read();

@@ -1,0 +1,184 @@
+//! A client that notes all it gets.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+/// No test waits longer than this for what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a client got.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received {
+    Text(Value),
+    Time(u64),
+    Message { subscription: u32, log_time: u64, data: Vec<u8> },
+    Closed { code: u16, reason: String },
+}
+
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    /// The channels that were advertised, as the server wrote them.
+    pub channels: Vec<Value>,
+    /// What the server said before and with the channels.
+    pub greeting: Vec<Received>,
+    pub protocol: String,
+    /// The last Time.
+    time: Option<u64>,
+}
+
+impl Client {
+    /// Connects, and takes what the server says first, up to all channels.
+    pub async fn connect(url: &str) -> Self {
+        Self::connect_as(url, "foxglove.websocket.v1").await.unwrap()
+    }
+
+    /// Connects with these names of the protocol.
+    pub async fn connect_as(url: &str, protocols: &str) -> Result<Self, tungstenite::Error> {
+        let mut request = url.into_client_request()?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
+        let address = url.trim_start_matches("ws://").split('/').next().unwrap();
+        let stream = TcpStream::connect(address).await?;
+        let (socket, response) = tokio_tungstenite::client_async(request, stream).await?;
+        let protocol = response.headers()["Sec-WebSocket-Protocol"].to_str().unwrap().to_owned();
+        let mut client = Client { socket, channels: Vec::new(), greeting: Vec::new(), protocol, time: None };
+        while client.channels.is_empty() {
+            let received = client.next().await;
+            if let Received::Text(text) = &received
+                && text["op"] == "advertise"
+            {
+                client.channels.extend(text["channels"].as_array().unwrap().iter().cloned());
+            }
+            client.greeting.push(received);
+        }
+        Ok(client)
+    }
+
+    /// The topic's channel id.
+    pub fn channel(&self, topic: &str) -> u64 {
+        let channel = self.channels.iter().find(|channel| channel["topic"] == topic);
+        channel.unwrap_or_else(|| panic!("no {topic} in {:?}", self.channels))["id"].as_u64().unwrap()
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_raw(Message::text(message.to_string())).await;
+    }
+
+    pub async fn send_raw(&mut self, message: Message) {
+        self.try_send(message).await.unwrap();
+    }
+
+    pub async fn try_send(&mut self, message: Message) -> Result<(), tungstenite::Error> {
+        self.socket.send(message).await
+    }
+
+    /// Subscribes to topics, each with a message of its own, as Studio does. The subscription ids are the
+    /// channel ids plus 1000.
+    pub async fn subscribe(&mut self, topics: &[&str]) {
+        for topic in topics {
+            let channel = self.channel(topic);
+            let subscription = json!({"id": channel + 1000, "channelId": channel});
+            self.send(json!({"op": "subscribe", "subscriptions": [subscription]})).await;
+        }
+    }
+
+    /// Subscribes to every topic.
+    pub async fn subscribe_to_all(&mut self) {
+        let topics: Vec<String> =
+            self.channels.iter().map(|channel| channel["topic"].as_str().unwrap().to_owned()).collect();
+        self.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+
+    /// What comes next. Asserts that a message comes after a Time that equals its log time.
+    pub async fn next(&mut self) -> Received {
+        let received = self.receive().await;
+        match received {
+            Received::Time(time) => self.time = Some(time),
+            Received::Message { log_time, .. } => assert_eq!(self.time, Some(log_time)),
+            Received::Text(_) | Received::Closed { .. } => {}
+        }
+        received
+    }
+
+    async fn receive(&mut self) -> Received {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.socket.next());
+            match next.await.expect("the server says nothing any more") {
+                Some(Ok(Message::Text(text))) => return Received::Text(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Binary(bytes))) => return parse(&bytes),
+                Some(Ok(Message::Close(frame))) => {
+                    let CloseFrame { code, reason } = frame.unwrap();
+                    // Answers the close frame.
+                    while self.socket.next().await.is_some() {}
+                    return Received::Closed { code: code.into(), reason: reason.to_string() };
+                }
+                Some(Ok(_)) => {}
+                end => panic!("the connection ended without a close frame: {end:?}"),
+            }
+        }
+    }
+
+    /// Everything up to the close frame.
+    pub async fn rest(&mut self) -> Vec<Received> {
+        let mut all = Vec::new();
+        loop {
+            all.push(self.next().await);
+            if matches!(all.last(), Some(Received::Closed { .. })) {
+                return all;
+            }
+        }
+    }
+
+    /// The next status' level and text.
+    pub async fn status(&mut self) -> (u64, String) {
+        loop {
+            if let Received::Text(text) = self.next().await
+                && text["op"] == "status"
+            {
+                return (text["level"].as_u64().unwrap(), text["message"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+
+    /// The next message's log time and bytes.
+    pub async fn message(&mut self) -> (u64, Vec<u8>) {
+        loop {
+            if let Received::Message { log_time, data, .. } = self.next().await {
+                return (log_time, data);
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Received {
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    match bytes[0] {
+        1 => Received::Message {
+            subscription: u32::from_le_bytes(bytes[1..5].try_into().unwrap()),
+            log_time: u64_at(5),
+            data: bytes[13..].to_vec(),
+        },
+        2 => {
+            assert_eq!(bytes.len(), 9);
+            Received::Time(u64_at(1))
+        }
+        opcode => panic!("unknown opcode {opcode}"),
+    }
+}
+
+/// The messages of what was received: channel id, log time, bytes.
+pub fn messages(received: &[Received]) -> Vec<(u32, u64, Vec<u8>)> {
+    let message = |item: &Received| match item {
+        Received::Message { subscription, log_time, data } => {
+            Some((subscription - 1000, *log_time, data.clone()))
+        }
+        _ => None,
+    };
+    received.iter().filter_map(message).collect()
+}

@@ -1,0 +1,7 @@
+//! The built binary, started as a user would, with a client of the tests' own.
+
+mod arguments;
+mod client;
+mod program;
+mod recordings;
+mod serving;

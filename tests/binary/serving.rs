@@ -1,0 +1,292 @@
+//! What clients get.
+
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::client::{Client, Received, messages};
+use crate::program::Server;
+use crate::recordings::{MILLISECOND, START, Topic, file, mcap, ticks};
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+#[tokio::test]
+async fn every_message_comes_once_in_order_after_a_time_that_equals_its_log_time() {
+    let recording = ticks(500);
+    let server = Server::start([path(&recording), "--rate", "10", "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/tick", "/once"]).await;
+    let received = client.rest().await;
+    assert_eq!(
+        received.last(),
+        Some(&Received::Closed { code: 1000, reason: "the recording is over".into() })
+    );
+    let (once, tick) = (client.channel("/once") as u32, client.channel("/tick") as u32);
+    let mut expected = vec![(once, START, b"{}".to_vec())];
+    expected
+        .extend((0..500).map(|n| (tick, START + n * MILLISECOND, format!("{{\"tick\": {n}}}").into_bytes())));
+    assert_eq!(messages(&received), expected);
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[tokio::test]
+async fn the_greeting_is_server_info_then_time_then_channels() {
+    let recording = ticks(10);
+    let server = Server::start([path(&recording), "--name", "my robot", "--start-offset", "0.005"]);
+    let client = Client::connect(&server.url).await;
+    let [Received::Text(info), Received::Time(time), Received::Text(advertise)] = &client.greeting[..] else {
+        panic!("{:?}", client.greeting);
+    };
+    assert_eq!(info["op"], "serverInfo");
+    assert_eq!(info["name"], "my robot");
+    assert_eq!(info["capabilities"], json!(["time"]));
+    assert_eq!(*time, START + 5 * MILLISECOND);
+    assert_eq!(advertise["op"], "advertise");
+    let other = Server::start([path(&recording)]);
+    let other = Client::connect(&other.url).await;
+    let Received::Text(other) = &other.greeting[0] else { panic!() };
+    assert_ne!(info["sessionId"], other["sessionId"]);
+}
+
+#[tokio::test]
+async fn both_names_of_the_protocol_are_spoken_on_any_path() {
+    let recording = ticks(10);
+    let server = Server::start([path(&recording)]);
+    for (offer, chosen) in [
+        ("foxglove.websocket.v1", "foxglove.websocket.v1"),
+        ("foxglove.sdk.v1", "foxglove.sdk.v1"),
+        ("foxglove.websocket.v1, foxglove.sdk.v1", "foxglove.sdk.v1"),
+    ] {
+        let client = Client::connect_as(&format!("{}some/where?x=1", server.url), offer).await.unwrap();
+        assert_eq!(client.protocol, chosen);
+    }
+    let Err(Error::Http(response)) = Client::connect_as(&server.url, "chat").await else { panic!() };
+    assert_eq!(response.status(), 400);
+    let body = String::from_utf8(response.into_body().unwrap()).unwrap();
+    assert!(body.contains("foxglove.websocket.v1"), "{body}");
+}
+
+#[tokio::test]
+async fn a_loop_goes_back_to_the_start() {
+    let recording = ticks(20);
+    let server = Server::start([path(&recording), "--loop", "3", "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe_to_all().await;
+    let received = client.rest().await;
+    assert_eq!(messages(&received).len(), 3 * 21);
+    let times: Vec<u64> = received
+        .iter()
+        .filter_map(|item| if let Received::Time(time) = item { Some(*time) } else { None })
+        .collect();
+    assert_eq!(times.windows(2).filter(|pair| pair[1] < pair[0]).count(), 2);
+    assert_eq!(times.windows(2).filter(|pair| pair[1] == pair[0]).count(), 0);
+    assert_eq!(times.iter().filter(|time| **time == START).count(), 2);
+}
+
+#[tokio::test]
+async fn only_the_chosen_part_of_the_chosen_topics_is_played() {
+    let recording = ticks(1000);
+    let until = format!("{}.400", START / 1_000_000_000);
+    for (arguments, first, last) in [
+        (&["--start-offset", "100ms", "--playback-duration", "0.2"][..], 100, 300),
+        (&["--start-offset", "0.1", "--playback-until-sec", &until], 100, 400),
+    ] {
+        let remap = ["--topics", "/ti*", "--remap", "/tick:=/tock", "--rate", "5", "--at-end", "exit"];
+        let server = Server::start([&[path(&recording)], arguments, &remap].concat());
+        let mut client = Client::connect(&server.url).await;
+        assert_eq!(client.channels.len(), 1);
+        client.subscribe(&["/tock"]).await;
+        let times: Vec<u64> = messages(&client.rest().await).iter().map(|message| message.1).collect();
+        assert_eq!(times.first(), Some(&(START + first * MILLISECOND)));
+        assert_eq!(times.last(), Some(&(START + last * MILLISECOND)));
+        assert_eq!(times.len() as u64, last - first + 1);
+        assert_eq!(server.wait().0, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn several_recordings_play_on_one_timeline() {
+    let line = |topic: &str, time: u64, n: u32| {
+        format!("{{\"topic\":\"{topic}\",\"log_time\":{time},\"data\":{{\"n\":{n}}}}}\n")
+    };
+    let first = file([line("/a", 1, 1), line("/b", 5, 3)].concat());
+    let second = file([line("/a", 3, 2), line("/a", 5, 4)].concat());
+    let server = Server::start([path(&first), path(&second), "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    assert_eq!(client.channels.len(), 2);
+    client.subscribe_to_all().await;
+    let received = messages(&client.rest().await);
+    let data: Vec<_> = received.iter().map(|message| String::from_utf8_lossy(&message.2)).collect();
+    assert_eq!(data, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#]);
+}
+
+#[tokio::test]
+async fn channels_of_every_kind_are_advertised_as_viewers_need_them() {
+    let topics = [
+        Topic {
+            name: "/twice",
+            encoding: "cdr",
+            schema: Some(("pkg/msg/A", "ros2msg", b"int32 x")),
+            messages: vec![(0, vec![1]), (2, vec![3])],
+        },
+        Topic {
+            name: "/twice",
+            encoding: "cdr",
+            schema: Some(("pkg/msg/A", "ros2msg", b"int32 x")),
+            messages: vec![(1, vec![2])],
+        },
+        Topic {
+            name: "/twice",
+            encoding: "protobuf",
+            schema: Some(("pkg.B", "protobuf", b"\xff\x00")),
+            messages: vec![(3, vec![4; 3000])],
+        },
+        Topic { name: "/bare", encoding: "json", schema: None, messages: vec![(4, b"{}".to_vec())] },
+        Topic { name: "/odd", encoding: "smoke", schema: None, messages: vec![] },
+    ];
+    let recording = file(mcap("ros2", &topics));
+    let server = Server::start([path(&recording), "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    let Received::Text(info) = &client.greeting[0] else { panic!() };
+    assert!(info["metadata"]["ROS_DISTRO"].is_string());
+    let mut channels = client.channels.clone();
+    for channel in &mut channels {
+        channel.as_object_mut().unwrap().remove("id");
+    }
+    channels.sort_by_key(|channel| channel["topic"].to_string());
+    assert_eq!(
+        json!(channels),
+        json!([
+            {"topic": "/bare", "encoding": "json", "schemaName": "", "schema": ""},
+            {"topic": "/odd", "encoding": "smoke", "schemaName": "", "schema": ""},
+            {"topic": "/twice", "encoding": "cdr", "schemaName": "pkg/msg/A", "schema": "int32 x", "schemaEncoding": "ros2msg"},
+            {"topic": "/twice (pkg.B)", "encoding": "protobuf", "schemaName": "pkg.B", "schema": "/wA=", "schemaEncoding": "protobuf"},
+        ])
+    );
+    client.subscribe_to_all().await;
+    let (level, text) = client.status().await;
+    assert_eq!(level, 1);
+    assert!(text.contains("/twice (pkg.B)"), "{text}");
+    let data: Vec<_> = messages(&client.rest().await).into_iter().map(|message| message.2).collect();
+    assert_eq!(data, [vec![1], vec![2], vec![3], vec![4; 3000], b"{}".to_vec()]);
+}
+
+#[tokio::test]
+async fn thousands_of_channels_are_advertised_in_batches() {
+    let lines: String = (0..5000)
+        .map(|n| format!("{{\"topic\":\"/t{n}\",\"log_time\":{n},\"data\":{{\"some_field\":{n}}}}}\n"))
+        .collect();
+    let recording = file(lines);
+    let server = Server::start([path(&recording)]);
+    let mut client = Client::connect(&server.url).await;
+    let mut batches = 1;
+    while client.channels.len() < 5000 {
+        let Received::Text(text) = client.next().await else { panic!() };
+        assert_eq!(text["op"], "advertise");
+        client.channels.extend(text["channels"].as_array().unwrap().iter().cloned());
+        batches += 1;
+    }
+    assert!((2..=50).contains(&batches), "{batches}");
+}
+
+#[tokio::test]
+async fn what_a_client_says_wrong_is_explained_and_nobody_else_notices() {
+    let recording = ticks(2000);
+    let server = Server::start([path(&recording), "--at-end", "exit"]);
+    let mut good = Client::connect(&server.url).await;
+    let mut bad = Client::connect(&server.url).await;
+    good.subscribe_to_all().await;
+    for (message, words) in [
+        (Message::text("{"), "JSON"),
+        (Message::text("{\"op\":\"dance\"}"), "dance"),
+        (Message::text("{\"op\":\"getParameters\",\"parameterNames\":[]}"), "does not offer"),
+        (
+            Message::text("{\"op\":\"subscribe\",\"subscriptions\":[{\"id\":1,\"channelId\":77}]}"),
+            "channel 77",
+        ),
+        (Message::text("{\"op\":\"unsubscribe\",\"subscriptionIds\":[5]}"), "id 5"),
+        (Message::binary(vec![9, 9]), "opcode 9"),
+        (Message::binary(vec![]), "empty"),
+    ] {
+        bad.send_raw(message).await;
+        let (_, text) = bad.status().await;
+        assert!(text.contains(words), "{text}");
+    }
+    // The server may hang up before it has read it all.
+    bad.try_send(Message::text("x".repeat(5 * 1024 * 1024))).await.unwrap_or_default();
+    let received = bad.rest().await;
+    assert!(matches!(received.last(), Some(Received::Closed { code: 1009, .. })), "{received:?}");
+    assert_eq!(messages(&good.rest().await).len(), 2001);
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_or_unsubscribes_does_not_disturb_another() {
+    let recording = ticks(1000);
+    let server = Server::start([path(&recording), "--at-end", "exit"]);
+    let mut stays = Client::connect(&server.url).await;
+    let mut leaves = Client::connect(&server.url).await;
+    let mut changes = Client::connect(&server.url).await;
+    for client in [&mut stays, &mut leaves, &mut changes] {
+        client.subscribe_to_all().await;
+    }
+    leaves.message().await;
+    drop(leaves);
+    changes.message().await;
+    let id = changes.channel("/tick") + 1000;
+    changes.send(json!({"op": "unsubscribe", "subscriptionIds": [id]})).await;
+    assert_eq!(messages(&stays.rest().await).len(), 1001);
+    assert!(messages(&changes.rest().await).len() < 1000);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_ends_it_with_a_close_frame_and_success() {
+    for signal in ["INT", "TERM"] {
+        let recording = ticks(100_000);
+        let server = Server::start([path(&recording), "--loop"]);
+        let mut client = Client::connect(&server.url).await;
+        client.subscribe_to_all().await;
+        client.message().await;
+        server.signal(signal);
+        let received = client.rest().await;
+        assert_eq!(
+            received.last(),
+            Some(&Received::Closed { code: 1001, reason: "fgplay was stopped".into() })
+        );
+        assert_eq!(server.wait().0, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_costs_only_its_own_messages_and_is_told() {
+    // 40 MB, of which a client that does not read gets what fits into its buffer and the sockets'.
+    let blob = "x".repeat(100_000);
+    let lines: String = (0..400)
+        .map(|n| {
+            let time = START + n * MILLISECOND;
+            format!("{{\"topic\":\"/big\",\"log_time\":{time},\"data\":{{\"n\":{n},\"blob\":\"{blob}\"}}}}\n")
+                + &format!("{{\"topic\":\"/small\",\"log_time\":{time},\"data\":{{\"n\":{n}}}}}\n")
+        })
+        .collect();
+    let recording = file(lines);
+    let server = Server::start([path(&recording), "--client-buffer", "1MB", "--at-end", "exit"]);
+    let mut fast = Client::connect(&server.url).await;
+    let mut slow = Client::connect(&server.url).await;
+    fast.subscribe_to_all().await;
+    slow.subscribe_to_all().await;
+    assert_eq!(messages(&fast.rest().await).len(), 800);
+    let received = slow.rest().await;
+    let (big, small) = (slow.channel("/big") as u32, slow.channel("/small") as u32);
+    let sent = messages(&received);
+    let of = |channel| {
+        sent.iter().filter(|message| message.0 == channel).map(|message| message.1).collect::<Vec<_>>()
+    };
+    assert_eq!(of(small).len(), 400);
+    assert!(of(big).len() < 400);
+    assert_eq!(of(big).last(), Some(&(START + 399 * MILLISECOND)));
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains(&format!("{} messages were dropped", 400 - of(big).len())), "{stderr}");
+}
