@@ -8,7 +8,6 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
 use clap_complete::Shell;
 
 use arguments::{Arguments, Subcommand};
@@ -36,7 +35,7 @@ enum Failure {
 /// Parses the command line, runs it, and gives the exit code: 0 done, 1 failed, 2 wrong arguments, 3 done but
 /// data was skipped or lost.
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let result = match &arguments.subcommand {
         Some(Subcommand::Info(info)) => info::run(info),
         Some(Subcommand::Completions { shell }) => completions(*shell),
@@ -53,7 +52,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn completions(shell: Shell) -> Result<Outcome, Failure> {
-    clap_complete::generate(shell, &mut Arguments::command(), "fgplay", &mut io::stdout());
+    clap_complete::generate(shell, &mut arguments::command(), "fgplay", &mut io::stdout());
     Ok(Outcome::Done)
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 
 use fgplay::playback::Rate;
@@ -231,7 +231,29 @@ pub(crate) enum Color {
     Never,
 }
 
+/// The command line, with help texts that are sentences: clap takes the full stop from those it finds.
+pub(super) fn command() -> Command {
+    fn with_full_stops(command: Command) -> Command {
+        command
+            .mut_args(|argument| match argument.get_help().map(ToString::to_string) {
+                Some(help) if !help.ends_with('.') => argument.help(format!("{help}.")),
+                _ => argument,
+            })
+            .mut_subcommands(|command| {
+                let about = command.get_about().map(|about| format!("{about}.")).unwrap_or_default();
+                with_full_stops(command.about(about))
+            })
+    }
+    with_full_stops(Arguments::command())
+}
+
 impl Arguments {
+    /// Reads the command line of this process; ends it where that is not to be understood.
+    pub fn read() -> Self {
+        let matches = command().get_matches();
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// The recordings, and how often to play them. What stands after `--loop` and is no number is a
     /// recording: `fgplay --loop demo.mcap`.
     pub fn recordings_and_repeat(&self) -> Result<(Vec<PathBuf>, fgplay::playback::Repeat), String> {
@@ -301,8 +323,6 @@ fn byte_count(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
     use fgplay::playback::Repeat;
 
@@ -312,7 +332,7 @@ mod tests {
 
     #[test]
     fn the_command_line_contradicts_nothing() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
