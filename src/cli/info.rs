@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,8 @@ use fgplay::time::{Timestamp, format_duration};
 /// Prints what recordings hold. Warnings are part of it, so they are not logged as well.
 pub(super) fn run(arguments: &Info) -> Result<Outcome, Failure> {
     let terminal = Terminal::silent();
-    let recording = play::open(&arguments.recordings, &arguments.reading.open_options(), &terminal)?;
+    let recording =
+        play::open(&arguments.recordings, &arguments.reading.open_options(), &terminal, Arc::default())?;
     let text = if arguments.json { format!("{:#}\n", as_json(&recording)) } else { as_text(&recording) };
     // `fgplay info ... | head` is no failure.
     io::stdout().write_all(text.as_bytes()).unwrap_or_default();

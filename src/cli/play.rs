@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::arguments::{Arguments, AtEnd, Start};
 use super::{Failure, Outcome};
@@ -22,7 +23,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let selection = arguments.topics.selection()?;
     let terminal = Terminal::start(&arguments.output);
 
-    let mut recording = open(&paths, &arguments.reading.open_options(), &terminal)?;
+    let damage = Arc::new(Notify::new());
+    let mut recording = open(&paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
     recording.select(&selection)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
@@ -53,19 +55,23 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options.name, &summary);
-        play(replay, playback.at_end, &problems, signals, &terminal).await
+        let strict = arguments.reading.strict.then_some(&*damage);
+        play(replay, playback.at_end, &problems, strict, signals, &terminal).await
     })
 }
 
-/// Opens recordings, with a bar while they are scanned.
+/// Opens recordings, with a bar while they are scanned. `damage` hears when data turns out to be lost, now
+/// or while they are played.
 pub(super) fn open(
     paths: &[PathBuf],
     options: &OpenOptions,
     terminal: &Terminal,
+    damage: Arc<Notify>,
 ) -> Result<Recording, Failure> {
-    let problems = Arc::new(Problems::new(|problem| {
+    let problems = Arc::new(Problems::new(move |problem| {
         if problem.data_lost {
             tracing::warn!("{problem}");
+            damage.notify_one();
         } else {
             tracing::info!("{problem}");
         }
@@ -143,6 +149,7 @@ async fn play(
     replay: Replay,
     at_end: AtEnd,
     problems: &Problems,
+    strict: Option<&Notify>,
     mut signals: Signals,
     terminal: &Terminal,
 ) -> Result<Outcome, Failure> {
@@ -179,8 +186,25 @@ async fn play(
             traffic.dropped
         );
     }
-    let complete = stopped || (!problems.data_lost() && traffic.dropped == 0);
-    Ok(if complete { Outcome::Done } else { Outcome::DataLost })
+    match end {
+        End::Damaged => Err(Failure::Failed(anyhow::anyhow!(
+            "stopped, since data is lost and --strict takes that as an error"
+        ))),
+        End::Stopped => Ok(Outcome::Done),
+        End::Over if problems.data_lost() || traffic.dropped > 0 => Ok(Outcome::DataLost),
+        End::Over => Ok(Outcome::Done),
+    }
+}
+
+/// Why playing ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// The recording is over.
+    Over,
+    /// The user asked for it.
+    Stopped,
+    /// Data is lost, and the user wanted none lost.
+    Damaged,
 }
 
 /// The signals that ask a program to end.
