@@ -13,7 +13,7 @@ use super::{Failure, Outcome};
 use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
 use fgplay::recording::{OpenOptions, Problems, Recording};
 use fgplay::replay::{self, Replay, ReplayOptions};
-use fgplay::server::Links;
+use fgplay::server::{Links, Traffic};
 use fgplay::time::format_duration;
 
 /// Plays recordings until they are over or the user stops it.
@@ -160,18 +160,35 @@ async fn play(
             std::future::pending::<()>().await;
         }
     };
-    let stopped = tokio::select! {
-        () = over => false,
-        () = signals.next() => true,
-        () = progress.follow(&replay) => false,
+    let damaged = async {
+        match strict {
+            Some(damage) => damage.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    let end = tokio::select! {
+        () = over => End::Over,
+        () = signals.next() => End::Stopped,
+        () = damaged => End::Damaged,
+        () = progress.follow(&replay) => End::Over,
     };
     progress.finish();
-    let ending = async { if stopped { replay.stop().await } else { replay.finish().await } };
+    let ending = async {
+        match end {
+            End::Over => replay.finish().await,
+            End::Stopped | End::Damaged => replay.stop().await,
+        }
+    };
     let traffic = tokio::select! {
         traffic = ending => traffic,
         // Asked twice, it does not wait for anybody any more.
         () = signals.next() => std::process::exit(130),
     };
+    sum_up(end, problems, traffic)
+}
+
+/// Says what was sent and lost, and how that is to be taken.
+fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
     tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
     let lost = problems.list().iter().filter(|problem| problem.data_lost).count() as u64 + problems.beyond();
     if problems.data_lost() {
