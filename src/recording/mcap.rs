@@ -1,13 +1,298 @@
 //! MCAP recordings (<https://mcap.dev/spec>).
+//!
+//! Opening a file makes an index of our own of it, by a walk that skips what
+//! the file's index describes. A cursor then merges the spans of that index. Every
+//! length in the file is checked against what is there before anything is allocated or skipped by it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{OpenContext, OpenError, Reader, Source};
+use ::mcap::MAGIC;
+
+use self::chunk::{SpanLoader, count_indexed};
+use self::cursor::McapCursor;
+use self::entries::Routes;
+use self::findings::{Findings, counted};
+use self::found::{End, Found, skipped};
+use self::index::{Counts, Index};
+use self::scan::scan_records;
+use self::summary::{Ending, NoSummary, Summary as FileSummary};
+use self::walk::{Guide, Walk};
+use super::{
+    ChannelMap, Cursor, Kind, OpenContext, OpenError, Place, Problems, Reader, ScanProgress, Source, Summary,
+};
+use crate::time::Timestamp;
+
+mod chunk;
+mod cursor;
+mod entries;
+mod fields;
+mod findings;
+mod found;
+mod index;
+mod records;
+mod registry;
+mod scan;
+mod summary;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod window;
+
+/// What reader and cursors have in common.
+struct Shared {
+    source: Arc<dyn Source>,
+    index: Index,
+    /// The channel ids in the file, in the order of [`Summary::channels`].
+    ids: Vec<u16>,
+    /// Channel ids with messages, but without a channel. It has been told.
+    undescribed: Vec<u16>,
+    max_chunk_bytes: u64,
+    path: PathBuf,
+    problems: Arc<Problems>,
+}
+
+/// An open MCAP file.
+struct McapReader {
+    summary: Summary,
+    shared: Arc<Shared>,
+}
+
+impl Reader for McapReader {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
+        let routes = Routes::new(&self.shared.ids, &channels, &self.shared.undescribed);
+        Box::new(McapCursor::new(Arc::clone(&self.shared), from, routes))
+    }
+}
 
 /// Opens an MCAP file.
-pub(super) fn open(
-    _source: Arc<dyn Source>,
+///
+/// # Errors
+/// Where it does not begin as one, and with [`OpenOptions::strict`](super::OpenOptions::strict) where
+/// something of it is lost.
+pub(super) fn open(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
+    let reader = open_reader(source, context)?;
+    Ok(Box::new(reader))
+}
+
+fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<McapReader, OpenError> {
+    check_magic(&*source, context)?;
+    let ending = summary::read(&*source);
+    let mut findings = Findings::new(context.path);
+    let mut found = walk(&source, context, &ending, &mut findings);
+    let indexed =
+        found.jumped > 0 || (found.read == 0 && ending.summary.is_ok() && !context.options.ignore_index);
+    if found.jumped > 0 {
+        count(&source, context, &ending, &mut found);
+    }
+    tell_unplayable(&mut found);
+    tell_ending(&ending, &found, indexed, context, &mut findings);
+
+    let undescribed: Vec<u16> = found.undescribed.keys().copied().collect();
+    let (channels, ids) = found.registry.finish(&found.counts, &mut found.findings);
+    let time = |nanos| Timestamp::from_nanos(nanos);
+    let summary = Summary {
+        kind: Kind::Mcap,
+        bytes: source.len(),
+        library: found.library,
+        profile: found.profile,
+        message_count: channels.iter().map(|channel| channel.message_count).sum(),
+        channels,
+        time_range: found.index.time_range().map(|(start, end)| (time(start), time(end))),
+        chunks: found.totals.into_list(),
+        attachments: found.attachments,
+        metadata: found.metadata,
+        indexed,
+    };
+    findings.append(found.findings);
+    let lost = findings.first_lost().filter(|_| context.options.strict).cloned();
+    findings.report(&context.problems);
+    if let Some(lost) = lost {
+        return Err(OpenError::Strict(lost));
+    }
+    let shared = Shared {
+        source,
+        index: found.index,
+        ids,
+        undescribed,
+        max_chunk_bytes: context.options.max_chunk_bytes,
+        path: context.path.to_owned(),
+        problems: Arc::clone(&context.problems),
+    };
+    Ok(McapReader { summary, shared: Arc::new(shared) })
+}
+
+fn check_magic(source: &dyn Source, context: &OpenContext<'_>) -> Result<(), OpenError> {
+    let path = || context.path.to_owned();
+    let head = source.read_at(0, source.len().min(MAGIC.len() as u64) as usize);
+    let head = head.map_err(|source| OpenError::Io { path: path(), source })?;
+    if *head != *MAGIC {
+        let reason = "this is no MCAP: it does not begin with the magic bytes of the format".into();
+        return Err(OpenError::NotARecording { path: path(), reason });
+    }
+    Ok(())
+}
+
+/// Walks by the file's index, and where that proves wrong, without it.
+fn walk(
+    source: &Arc<dyn Source>,
     context: &OpenContext<'_>,
-) -> Result<Box<dyn Reader>, OpenError> {
-    Err(OpenError::NotARecording { path: context.path.to_owned(), reason: "not read yet".into() })
+    ending: &Ending,
+    findings: &mut Findings,
+) -> Found {
+    let mut trusted = !context.options.ignore_index;
+    loop {
+        let guide = ending.summary.as_ref().ok().map(|summary| Guide {
+            summary,
+            trusted,
+            all_channels_known: tells_all_channels(summary),
+        });
+        match Walk::new(source, context, ending.data_end, guide).go() {
+            Ok(found) => return found,
+            // A walk that does not trust has nothing to distrust, so this happens once.
+            Err(distrust) => {
+                trusted = false;
+                let text = format!(
+                    "the index is wrong at byte {} ({}), so the file was read once from start to end",
+                    distrust.at, distrust.what
+                );
+                findings.note(Place::File, text);
+            }
+        }
+    }
+}
+
+/// Whether the statistics count the messages of every channel, and the summary describes all of these.
+fn tells_all_channels(summary: &FileSummary) -> bool {
+    let Some(statistics) = &summary.statistics else { return false };
+    let mut registry = registry::Registry::default();
+    let mut ignored = Findings::new("".as_ref());
+    for (op, content) in summary.definitions() {
+        match op {
+            ::mcap::records::op::SCHEMA => {
+                registry.add_schema(content, registry::Origin::Summary, &mut ignored);
+            }
+            _ => registry.add_channel(content, registry::Origin::Summary, &mut ignored),
+        }
+    }
+    adds_up(statistics) && statistics.channel_message_counts.keys().all(|&id| registry.knows(id))
+}
+
+fn adds_up(statistics: &::mcap::records::Statistics) -> bool {
+    let counts = statistics.channel_message_counts.values();
+    let sum = counts.fold(0u64, |sum, &count| sum.saturating_add(count));
+    sum == statistics.message_count
+}
+
+/// Counts the messages of chunks that were jumped over: from the statistics where they agree with
+/// everything that is known, else from the message indexes, else by reading the chunks.
+fn count(source: &Arc<dyn Source>, context: &OpenContext<'_>, ending: &Ending, found: &mut Found) {
+    let statistics = ending.summary.as_ref().ok().and_then(|summary| summary.statistics.as_ref());
+    if let Some(statistics) = statistics.filter(|statistics| agrees(statistics, found)) {
+        let mut counts = Counts::default();
+        for (&id, &count) in &statistics.channel_message_counts {
+            counts.add(id, count);
+        }
+        found.counts = counts;
+        return;
+    }
+    let mut loader = SpanLoader::new(Arc::clone(source), context.options.max_chunk_bytes);
+    let (mut tally, mut told) = (Counts::default(), 0);
+    for span in &mut found.index.spans {
+        if span.messages.is_some() {
+            continue;
+        }
+        if span.offset >= told + walk::PROGRESS_STEP {
+            told = span.offset;
+            (context.progress)(ScanProgress { path: context.path, done: told, total: source.len() });
+        }
+        tally.clear();
+        let indexed = count_indexed(&**source, span.offset + span.length, span.index_length);
+        match indexed.filter(|counts| counts.iter().all(|&(id, _)| found.registry.has_channel(id))) {
+            Some(indexed) => indexed.into_iter().for_each(|(id, count)| tally.add(id, count)),
+            None => {
+                let loaded = loader.load(span);
+                let scanned = loaded.and_then(|bytes| scan_records(&bytes, span.kind.extent(), &mut tally));
+                if let Err(damage) = scanned {
+                    found.findings.lost(Place::Offset(span.offset), skipped(&damage.to_string(), 0));
+                    continue;
+                }
+            }
+        }
+        span.messages = Some(tally.total());
+        for id in tally.ids() {
+            found.counts.add(id, tally.get(id));
+        }
+    }
+}
+
+/// Whether statistics agree with each other, with the spans, and with what was counted.
+fn agrees(statistics: &::mcap::records::Statistics, found: &Found) -> bool {
+    let times = (statistics.message_start_time, statistics.message_end_time);
+    let counts = &statistics.channel_message_counts;
+    let at_least = |id: &u16| counts.get(id).is_some_and(|&count| count >= found.counts.get(*id));
+    adds_up(statistics)
+        && u64::from(statistics.chunk_count) == found.totals.count()
+        && found.index.time_range() == Some(times)
+        && found.unknown.is_empty()
+        && found.counts.ids().iter().all(at_least)
+        && counts.iter().all(|(&id, &count)| count == 0 || found.registry.has_channel(id))
+}
+
+/// Tells of messages that are there, but can't be played.
+fn tell_unplayable(found: &mut Found) {
+    for (name, &(first, chunks)) in &found.unknown {
+        let skipped =
+            if chunks == 1 { "it is skipped".into() } else { format!("{chunks} such chunks are skipped") };
+        let text = format!(
+            "this chunk is compressed with '{name}', and only lz4, zstd and none are known, so {skipped}"
+        );
+        found.findings.lost(Place::Offset(first), text);
+    }
+    found.undescribed.retain(|&id, _| !found.registry.has_channel(id));
+    for (id, &offset) in &found.undescribed {
+        let messages = counted(found.counts.get(*id), "message");
+        let text = format!(
+            "{messages} from here on belong to channel {id}, which the file does not describe, so they are skipped"
+        );
+        found.findings.lost(Place::Offset(offset), text);
+    }
+}
+
+/// Tells how the file ends, if not as it should, and why it was read from start to end.
+fn tell_ending(
+    ending: &Ending,
+    found: &Found,
+    indexed: bool,
+    context: &OpenContext<'_>,
+    findings: &mut Findings,
+) {
+    let ignored = context.options.ignore_index;
+    let read = "so it was read once from start to end";
+    match &ending.summary {
+        Err(NoSummary::NoFooter) if ignored || found.end == End::Data => {
+            findings
+                .note(Place::File, "it does not end as an MCAP should (the recorder may have been stopped)");
+        }
+        Err(NoSummary::NoFooter) => {
+            let text = format!("it has no index (the recorder may have been stopped), {read}");
+            findings.note(Place::File, text);
+        }
+        Err(NoSummary::Wrong { at, what }) => {
+            findings.note(Place::Offset(*at), format!("{what}, so its index is not used"));
+        }
+        Err(NoSummary::None) if !ignored => findings.note(Place::File, format!("it has no index, {read}")),
+        // Where the index was given up on, that has been told.
+        Ok(summary) if !ignored && !indexed && findings.is_empty() => {
+            let what = if summary.chunks.is_empty() { "it has no index" } else { "its index can't be used" };
+            findings.note(Place::File, format!("{what}, {read}"));
+        }
+        _ => {}
+    }
 }

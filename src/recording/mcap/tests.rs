@@ -1,0 +1,6 @@
+//! Whole files, opened and played.
+
+mod damage;
+mod hostile;
+mod index;
+mod order;
