@@ -1,0 +1,179 @@
+//! Records what a server sends to a client of `foxglove.sdk.v1` that subscribes to every channel. Every
+//! message is read, and every request written, by the Foxglove SDK's own protocol types.
+//!
+//! ```text
+//! fgplay-e2e-sdk-client URL OUTPUT [--wait]
+//! ```
+//!
+//! Output, stdout and `--wait` are those of `ws_protocol_client.mjs` beside this crate.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use foxglove::ws_protocol::client::{Subscribe, Subscription};
+use foxglove::ws_protocol::server::advertise::Channel;
+use foxglove::ws_protocol::server::{Advertise, MessageData, ServerInfo, ServerMessage};
+use serde_json::{Value, json};
+use tungstenite::stream::MaybeTlsStream;
+use tungstenite::{ClientRequestBuilder, Message, WebSocket};
+
+const SUBPROTOCOL: &str = "foxglove.sdk.v1";
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// One connection, and what is known of it.
+struct Client {
+    socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    log: EventLog,
+    /// Which channel a subscription is of: subscription ids are indices into this, plus one.
+    channels: Vec<u64>,
+    /// Whether a line on stdin has to come before the first subscription.
+    wait: bool,
+    has_messages: bool,
+}
+
+/// The file that gets one JSON object per event.
+struct EventLog {
+    file: File,
+    start: Instant,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().ok_or("the first argument is the URL")?;
+    let output = arguments.next().ok_or("the second argument is the output file")?;
+    let wait = arguments.next().as_deref() == Some("--wait");
+
+    let mut log = EventLog { file: File::create(output)?, start: Instant::now() };
+    let request = ClientRequestBuilder::new(url.parse()?).with_sub_protocol(SUBPROTOCOL);
+    let (socket, response) = tungstenite::connect(request)?;
+    let protocol = response.headers().get("sec-websocket-protocol").and_then(|name| name.to_str().ok());
+    log.write("open", json!({ "protocol": protocol }))?;
+    Client { socket, log, channels: Vec::new(), wait, has_messages: false }.run()
+}
+
+impl Client {
+    /// Records events until the connection ends.
+    fn run(mut self) -> Result<()> {
+        let mut close = json!({ "code": 1006, "reason": "no close frame" });
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(frame)) => {
+                    let code = frame.as_ref().map_or(1005, |frame| u16::from(frame.code));
+                    let reason = frame.as_ref().map_or("", |frame| frame.reason.as_str());
+                    close = json!({ "code": code, "reason": reason });
+                }
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => self.take(&message)?,
+                Ok(_) => {}
+                Err(tungstenite::Error::ConnectionClosed) => break,
+                Err(error) => {
+                    self.log.write("error", json!({ "message": error.to_string() }))?;
+                    break;
+                }
+            }
+        }
+        self.log.write("close", close)
+    }
+
+    fn take(&mut self, message: &Message) -> Result<()> {
+        match ServerMessage::try_from(message) {
+            Ok(ServerMessage::MessageData(data)) => self.take_data(&data),
+            Ok(ServerMessage::Time(time)) => {
+                self.log.write("time", json!({ "time": time.timestamp.to_string() }))
+            }
+            Ok(ServerMessage::ServerInfo(info)) => self.log.write("serverInfo", server_info(&info)),
+            Ok(ServerMessage::Advertise(advertise)) => self.take_channels(&advertise),
+            Ok(ServerMessage::Status(status)) => {
+                self.log.write("status", json!({ "level": status.level as u8, "message": status.message }))
+            }
+            Ok(other) => self.log.write("error", json!({ "message": format!("unexpected: {other:?}") })),
+            Err(error) => self.log.write("error", json!({ "message": error.to_string() })),
+        }
+    }
+
+    fn take_data(&mut self, message: &MessageData<'_>) -> Result<()> {
+        let index = message.subscription_id.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+        let channel = index.and_then(|index| self.channels.get(index));
+        self.log.write(
+            "message",
+            json!({
+                "channel": channel,
+                "logTime": message.log_time.to_string(),
+                "data": BASE64_STANDARD.encode(&message.data),
+            }),
+        )?;
+        if !self.has_messages {
+            self.has_messages = true;
+            say("playing")?;
+        }
+        Ok(())
+    }
+
+    fn take_channels(&mut self, advertise: &Advertise<'_>) -> Result<()> {
+        for channel in advertise.channels.iter().filter(|channel| channel.schema_encoding.is_some()) {
+            if let Err(error) = channel.decode_schema() {
+                let message = format!("the schema of {}: {error}", channel.topic);
+                self.log.write("error", json!({ "message": message }))?;
+            }
+        }
+        let channels: Vec<Value> = advertise.channels.iter().map(channel_info).collect();
+        self.log.write("advertise", json!({ "channels": channels }))?;
+
+        if self.channels.is_empty() {
+            say("advertised")?;
+        }
+        if std::mem::take(&mut self.wait) {
+            io::stdin().read_line(&mut String::new())?;
+        }
+        let mut subscriptions = Vec::new();
+        for channel in &advertise.channels {
+            self.channels.push(channel.id);
+            subscriptions.push(Subscription::new(u32::try_from(self.channels.len())?, channel.id));
+        }
+        self.socket.send(Message::from(&Subscribe::new(subscriptions)))?;
+        Ok(())
+    }
+}
+
+impl EventLog {
+    fn write(&mut self, event: &str, fields: Value) -> Result<()> {
+        let mut object = json!({ "event": event, "at": self.start.elapsed().as_secs_f64() });
+        if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+            object.extend(fields);
+        }
+        writeln!(self.file, "{object}")?;
+        Ok(())
+    }
+}
+
+fn server_info(info: &ServerInfo) -> Value {
+    json!({
+        "name": info.name,
+        "capabilities": info.capabilities,
+        "metadata": info.metadata,
+        "sessionId": info.session_id,
+    })
+}
+
+fn channel_info(channel: &Channel<'_>) -> Value {
+    json!({
+        "id": channel.id,
+        "topic": channel.topic,
+        "encoding": channel.encoding,
+        "schemaName": channel.schema_name,
+        "schemaEncoding": channel.schema_encoding,
+        "schema": channel.schema,
+    })
+}
+
+/// Tells the script that started this client how far it is.
+fn say(word: &str) -> Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{word}")?;
+    stdout.flush()?;
+    Ok(())
+}
