@@ -154,7 +154,7 @@ async fn channels_of_every_kind_are_advertised_as_viewers_need_them() {
     for channel in &mut channels {
         channel.as_object_mut().unwrap().remove("id");
     }
-    channels.sort_by_key(|channel| channel["topic"].to_string());
+    channels.sort_by_key(|channel| channel["topic"].as_str().unwrap().to_owned());
     assert_eq!(
         json!(channels),
         json!([
