@@ -131,7 +131,7 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
 fn check_magic(source: &dyn Source, context: &OpenContext<'_>) -> Result<(), OpenError> {
     let path = || context.path.to_owned();
     let head = source.read_at(0, source.len().min(MAGIC.len() as u64) as usize);
-    let head = head.map_err(|source| OpenError::Io { path: path(), source })?;
+    let head = head.map_err(|error| OpenError::Io { path: path(), error })?;
     if *head != *MAGIC {
         let reason = "this is no MCAP: it does not begin with the magic bytes of the format".into();
         return Err(OpenError::NotARecording { path: path(), reason });
