@@ -258,9 +258,8 @@ fn tell_unplayable(found: &mut Found) {
     found.undescribed.retain(|&id, _| !found.registry.has_channel(id));
     for (id, &offset) in &found.undescribed {
         let messages = counted(found.counts.get(*id), "message");
-        let text = format!(
-            "{messages} from here on belong to channel {id}, which the file does not describe, so they are skipped"
-        );
+        let text =
+            format!("skipped: {messages} from here on, of channel {id}, which the file does not describe");
         found.findings.lost(Place::Offset(offset), text);
     }
 }

@@ -287,14 +287,14 @@ impl McapCursor {
         let mut wrongs = Vec::new();
         if late > 0 {
             let late = counted(late as u64, "message");
-            wrongs.push(format!("{late} here are earlier than the file's index says, and came too late"));
+            wrongs.push(format!("{late} earlier than the file's index says"));
         }
         if selected.unknown > 0 {
             let unknown = counted(selected.unknown, "message");
-            wrongs.push(format!("{unknown} here belong to channels that the file's index does not know"));
+            wrongs.push(format!("{unknown} of channels that the file's index does not know"));
         }
         if !wrongs.is_empty() {
-            let text = format!("{}; they are skipped (--rescan plays them)", wrongs.join(", and "));
+            let text = format!("skipped here: {} (--rescan plays them)", wrongs.join(", and "));
             self.lost(self.shared.index.spans[span as usize].offset, text);
         }
         position

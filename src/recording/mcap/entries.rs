@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::chunk::{Damage, Extent};
 use super::fields::Records;
-use super::records::{self, MESSAGE_HEADER};
+use super::records;
 use crate::recording::{ChannelId, ChannelMap};
 
 /// Where a message is in the bytes of its span.
@@ -139,6 +139,3 @@ pub fn gather(bytes: &[u8], entries: &mut [Entry]) -> Bytes {
     }
     gathered.into()
 }
-
-/// The least that an entry's length can be.
-const _: () = assert!(MESSAGE_HEADER == 2 + 4 + 8 + 8);
