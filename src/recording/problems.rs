@@ -129,6 +129,6 @@ impl Default for Problems {
 
 impl fmt::Debug for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.list()).finish()
+        f.debug_list().entries(self.list()).finish()
     }
 }
