@@ -66,6 +66,9 @@ impl Timestamp {
     /// # Errors
     /// Where the text is no such number, is negative, has more than 9 decimals, or does not fit 64 bits.
     pub fn parse_number(text: &str) -> Result<Self, ParseTimeError> {
+        if let Some(nanos) = short_whole_number(text) {
+            return Ok(Timestamp(nanos));
+        }
         if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
             return text.parse().map(Timestamp).map_err(|_| OUT_OF_RANGE);
         }
@@ -152,20 +155,25 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// Reads `123.456` as seconds where both parts are short enough to fit without a check. That is what nearly
-/// every recording has, twice a line.
-fn short_seconds_to_nanos(text: &str) -> Option<u64> {
-    let (whole, decimals) = text.split_once('.')?;
-    if !(1..=10).contains(&whole.len()) || !(1..=9).contains(&decimals.len()) {
+/// Reads digits that are few enough to fit without a check.
+fn short_whole_number(digits: &str) -> Option<u64> {
+    if !(1..=19).contains(&digits.len()) {
         return None;
     }
-    let number = |digits: &str| {
-        digits.bytes().try_fold(0, |number: u64, byte| {
-            byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
-        })
-    };
-    let nanos = number(decimals)? * 10_u64.pow(9 - decimals.len() as u32);
-    Some(number(whole)? * NANOS_PER_SECOND + nanos)
+    digits
+        .bytes()
+        .try_fold(0, |number: u64, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
+}
+
+/// Reads `123.456` as seconds where both parts are few enough digits to fit without a check. That is what
+/// nearly every recording with decimal times has.
+fn short_seconds_to_nanos(text: &str) -> Option<u64> {
+    let (whole, decimals) = text.split_once('.')?;
+    if whole.len() > 10 || decimals.len() > 9 {
+        return None;
+    }
+    let nanos = short_whole_number(decimals)? * 10_u64.pow(9 - decimals.len() as u32);
+    Some(short_whole_number(whole)? * NANOS_PER_SECOND + nanos)
 }
 
 /// Reads `123`, `123.456`, `1.5e9` as seconds, exactly.

@@ -188,7 +188,14 @@ fn read_members<'a>(
     let mut members = Members::default();
     let mut more = scanner.open_object()?;
     while more {
-        let key = scanner.key()?.decode().unwrap_or_default();
+        let key = scanner.key()?;
+        let decoded;
+        let key = if key.escaped {
+            decoded = key.decode().unwrap_or_default();
+            &*decoded
+        } else {
+            key.raw
+        };
         scanner.peek();
         let at = scanner.at();
         if key == "data" {
@@ -197,7 +204,7 @@ fn read_members<'a>(
             scanner.value(&mut Ignore, ())?;
         }
         let text = scanner.since(at);
-        match members.slot(&key) {
+        match members.slot(key) {
             Some(slot) => *slot = (text != "null").then_some(Value { text, at }),
             None => members.has_others = true,
         }

@@ -206,7 +206,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
+        #![proptest_config(ProptestConfig::with_cases(12))]
 
         #[test]
         fn lines_are_whole_wherever_blocks_end(lengths in prop::collection::vec(0_usize..(BLOCK * 5 / 2), 1..6), ended: bool) {

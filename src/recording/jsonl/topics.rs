@@ -20,7 +20,7 @@ const MAX_NAME: usize = 1024;
 const MAX_SCHEMA_BYTES: usize = 64 << 20;
 
 /// Which topic of the file: an index in order of first appearance.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct TopicId(pub u32);
 
 /// All topics of a file.
@@ -28,6 +28,8 @@ pub(super) struct TopicId(pub u32);
 pub(super) struct Topics {
     list: Vec<Topic>,
     by_name: HashMap<Arc<str>, TopicId>,
+    /// The topic of the last message.
+    last: TopicId,
     budget: Budget,
     schema_bytes: usize,
 }
@@ -35,6 +37,8 @@ pub(super) struct Topics {
 struct Topic {
     name: Arc<str>,
     messages: u64,
+    /// The topic that came after it the last time: recordings repeat themselves.
+    followed_by: TopicId,
     shape: Shape,
     schema_name: Option<Given<String>>,
     schema: Option<Given<Bytes>>,
@@ -65,8 +69,12 @@ impl Topics {
         topic: Option<Text<'_>>,
         scanner: &mut Scanner<'_>,
     ) -> Result<Option<TopicId>, Fault> {
-        let known = topic.filter(|topic| !topic.escaped).and_then(|topic| self.by_name.get(topic.raw));
-        let entry = known.and_then(|&id| Some((id, self.list.get_mut(id.0 as usize)?)));
+        let known = match topic {
+            Some(topic) if !topic.escaped => self.find(topic.raw),
+            // The topic is only known behind the data. A wrong guess costs a second look at the data.
+            _ => self.guess().map(|(id, _)| id),
+        };
+        let entry = known.and_then(|id| Some((id, self.list.get_mut(id.0 as usize)?)));
         let Some((id, topic)) = entry else { return scanner.value(&mut Ignore, ()).map(|()| None) };
         if topic.schema.is_some() {
             return scanner.value(&mut Ignore, ()).map(|()| Some(id));
@@ -82,6 +90,10 @@ impl Topics {
         compared: Option<TopicId>,
     ) -> Result<TopicId, Reason> {
         let id = self.find_or_add(topic)?;
+        if let Some(last) = self.list.get_mut(self.last.0 as usize) {
+            last.followed_by = id;
+        }
+        self.last = id;
         let topic = &mut self.list[id.0 as usize];
         topic.messages += 1;
         if compared != Some(id) && topic.schema.is_none() {
@@ -139,7 +151,7 @@ impl Topics {
 
     fn find_or_add(&mut self, topic: Text<'_>) -> Result<TopicId, Reason> {
         let name = topic.decode().ok_or(Reason::TopicNotText)?;
-        if let Some(&id) = self.by_name.get(&*name) {
+        if let Some(id) = self.find(&name) {
             return Ok(id);
         }
         if name.len() > MAX_NAME {
@@ -152,8 +164,20 @@ impl Topics {
         let name: Arc<str> = name.into();
         self.by_name.insert(Arc::clone(&name), id);
         let shape = Shape::default();
-        self.list.push(Topic { name, messages: 0, shape, schema_name: None, schema: None });
+        let (schema_name, schema) = (None, None);
+        self.list.push(Topic { name, messages: 0, followed_by: id, shape, schema_name, schema });
         Ok(id)
+    }
+
+    /// The topic that probably comes next.
+    fn guess(&self) -> Option<(TopicId, &Topic)> {
+        let id = self.list.get(self.last.0 as usize)?.followed_by;
+        Some((id, self.list.get(id.0 as usize)?))
+    }
+
+    fn find(&self, name: &str) -> Option<TopicId> {
+        let (guess, topic) = self.guess()?;
+        if *topic.name == *name { Some(guess) } else { self.by_name.get(name).copied() }
     }
 }
 
