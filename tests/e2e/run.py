@@ -157,8 +157,8 @@ class Stage:
         try:
             return Player(process)
         except Failure as failure:
-            log = (self.folder / "fgplay.log").read_text().strip()
-            raise Failure(f"{failure}; its stderr: {log or 'empty'}") from None
+            log = (self.folder / "fgplay.log").read_text().strip() or "empty"
+            raise Failure(f"{failure}; its stderr: {log[:500]}") from None
 
     def client(self, kind: str, player: Player, *options: str) -> Client:
         command, _ = CLIENTS[kind]
@@ -276,7 +276,7 @@ def several_clients(check: Check, path: Path) -> None:
     player.end(END_WITHIN)
     for client in stayers:
         check.compare(client, recording, rate=rate)
-    if check.compare(leaver, recording, partial=True, client_left=True) != leave_after:
+    if check.compare(leaver, recording, rate=rate, partial=True, client_left=True) != leave_after:
         raise Failure("the client that left took another number of messages")
 
 
