@@ -1,7 +1,7 @@
 //! The sockets: who connects, what they are told, and what they get.
 //!
-//! One listener takes every connection. HTTP is answered by [`http`]; an upgrade to WebSocket, on any path,
-//! becomes a [`session`], which the [`hub`] knows. What waits for a client is in its [`outbox`].
+//! One listener takes every connection. HTTP is answered in `http`; an upgrade to WebSocket, on any path,
+//! becomes a `session`, which the `hub` knows. What waits for a client is in its `outbox`.
 
 mod frame;
 mod http;

@@ -19,7 +19,7 @@ pub enum Place {
 }
 
 /// One thing that is not as it should be, in words for the user: what, where, and what follows.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Problem {
     /// The file.
     pub path: PathBuf,
@@ -51,7 +51,8 @@ const REMEMBERED: usize = 1000;
 
 /// Collects the problems of a recording, while it is opened and while it is played.
 ///
-/// The same problem (same file, same place) is taken once, so that a loop does not repeat its warnings.
+/// The same problem (same file, same place, same words) is taken once, so that a loop does not repeat its
+/// warnings.
 pub struct Problems {
     state: Mutex<State>,
     listener: Box<dyn Fn(&Problem) + Send + Sync>,
@@ -59,7 +60,7 @@ pub struct Problems {
 
 #[derive(Default)]
 struct State {
-    seen: HashSet<(PathBuf, Place)>,
+    seen: HashSet<Problem>,
     list: Vec<Problem>,
     beyond: u64,
     data_lost: bool,
@@ -71,19 +72,19 @@ impl Problems {
         Problems { state: Mutex::default(), listener: Box::new(listener) }
     }
 
-    /// Takes a problem, unless one at the same place is known already.
+    /// Takes a problem, unless it is known already.
     pub fn report(&self, problem: Problem) {
         {
             let mut state = self.state();
             state.data_lost |= problem.data_lost;
-            if state.seen.contains(&(problem.path.clone(), problem.place.clone())) {
+            if state.seen.contains(&problem) {
                 return;
             }
             if state.list.len() >= REMEMBERED {
                 state.beyond += 1;
                 return;
             }
-            state.seen.insert((problem.path.clone(), problem.place.clone()));
+            state.seen.insert(problem.clone());
             state.list.push(problem.clone());
         }
         (self.listener)(&problem);
