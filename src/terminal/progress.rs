@@ -17,8 +17,8 @@ const FRAME: Duration = Duration::from_millis(100);
 /// How often a line is logged where there is no bar.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Over how many looks the speed is taken.
-const SPEED_WINDOW: usize = 20;
+/// Over how long the speed is taken, unless it is looked at less often.
+const SPEED_WINDOW: Duration = Duration::from_secs(2);
 
 /// A bar that follows playback, or log lines in its place.
 pub(crate) struct Progress {
@@ -46,6 +46,7 @@ impl Progress {
     pub async fn follow(&mut self, replay: &Replay) {
         let mut beat = tokio::time::interval(if self.animated { FRAME } else { LINE });
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.looks.push_back((Instant::now(), replay.traffic()));
         if !self.animated {
             // There is nothing to tell yet.
             beat.tick().await;
@@ -61,6 +62,7 @@ impl Progress {
         }
     }
 
+    /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -106,10 +108,10 @@ impl Progress {
 
     /// Messages and bytes that are sent in a second.
     fn speed(&mut self, now: Instant, traffic: Traffic) -> (u64, u64) {
-        self.looks.push_back((now, traffic));
-        if self.looks.len() > SPEED_WINDOW {
+        while self.looks.len() > 1 && now.duration_since(self.looks[0].0) > SPEED_WINDOW {
             self.looks.pop_front();
         }
+        self.looks.push_back((now, traffic));
         let Some((then, before)) = self.looks.front() else { return (0, 0) };
         let seconds = now.duration_since(*then).as_secs_f64();
         let per_second = |count: u64| if seconds > 0.0 { (count as f64 / seconds).round() as u64 } else { 0 };
