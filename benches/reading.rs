@@ -53,7 +53,10 @@ fn jsonl(folder: &Path) {
     let theirs = || {
         let text = std::fs::read(&path).expect("the file");
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice::<IgnoredAny>(line).expect("JSON")).count() as u64
+        lines.fold(0u64, |count, line| {
+            serde_json::from_slice::<IgnoredAny>(line).expect("JSON");
+            count + 1
+        })
     };
     let (time, reference) = compare(ours, theirs);
     report("jsonl/open", bytes, lines, time, ("serde_json, each line ignored", reference));

@@ -175,6 +175,11 @@ pub trait Reader: Send + Sync {
     /// They come in log time order, and where log times are equal, in the order in which they stand in the
     /// file. What can't be read is skipped and told to the [`Problems`] that the file was opened with.
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor>;
+
+    /// The last message before a log time on each of the channels that `channels` names, by the order in
+    /// which a cursor gives them; in no particular order. Found through the index, and without keeping what
+    /// was read for it.
+    fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message>;
 }
 
 /// Goes through messages in log time order, and where log times are equal, in file order.

@@ -57,6 +57,8 @@ pub struct ReplayOptions {
     pub start: Start,
     /// The name that clients show.
     pub name: String,
+    /// Whether who subscribes or seeks first gets the last message before that moment on each topic.
+    pub lookback: bool,
     /// How many bytes of the recording are read ahead of time.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
@@ -75,6 +77,7 @@ impl Default for ReplayOptions {
             start_paused: false,
             start: Start::default(),
             name: "fgplay".into(),
+            lookback: true,
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
         }
@@ -148,12 +151,13 @@ impl Replay {
             name: options.name.clone(),
             metadata: BTreeMap::from_iter(metadata),
             client_buffer: options.client_buffer,
+            lookback: options.lookback,
         };
         let problems = Arc::clone(recording.problems());
         let server = Server::start(listener, recording.channels(), range.start, problems, &server_options)?;
         let recording = Arc::new(recording);
         let make = |fed: Box<dyn Fn() + Send>| {
-            let feed = ReadAhead::start(recording, range, options.read_ahead, fed)?;
+            let feed = ReadAhead::start(recording, range, options.read_ahead, options.lookback, fed)?;
             Ok(Timeline::new(feed, range, options.rate, options.repeat))
         };
         let scheduler = Scheduler::start(make, server.audience())?;

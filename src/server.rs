@@ -41,6 +41,8 @@ pub struct ServerOptions {
     pub metadata: BTreeMap<String, String>,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,
+    /// Whether who subscribes first gets the last message on the topic.
+    pub lookback: bool,
 }
 
 /// Serves the channels of a recording to every client that connects.

@@ -103,6 +103,10 @@ pub(super) struct Playback {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub start: Start,
 
+    /// Do not send the last message before a viewer's position on each topic to who subscribes late.
+    #[arg(long)]
+    pub no_lookback: bool,
+
     /// What to do at the end: stay, so that viewers keep what they show, or exit once everything is sent.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub at_end: AtEnd,

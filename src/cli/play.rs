@@ -40,6 +40,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Start::Client => replay::Start::Client,
             Start::Subscriber => replay::Start::Subscriber,
         },
+        lookback: !playback.no_lookback,
         name: server.name.clone().unwrap_or_else(|| name(&paths)),
         client_buffer: server.client_buffer,
         ..ReplayOptions::default()

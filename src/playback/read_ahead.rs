@@ -26,6 +26,7 @@ pub struct ReadAhead {
     /// The batch that is being taken from. It still counts as queued, until it is used up.
     batch: VecDeque<Message>,
     batch_bytes: usize,
+    lookback: Option<Vec<Message>>,
     end_of_pass: bool,
 }
 
@@ -51,14 +52,15 @@ struct State {
 
 #[derive(Debug)]
 enum Item {
+    Lookback { messages: Vec<Message>, bytes: usize },
     Batch { messages: VecDeque<Message>, bytes: usize },
     EndOfPass { bytes: usize },
 }
 
 impl ReadAhead {
     /// Starts to read `range` of a recording, and keeps up to `limit` bytes of it in memory. At its end it
-    /// goes on with its start, so that a loop has no seam. `fed` is called when there is something after
-    /// there was nothing.
+    /// goes on with its start, so that a loop has no seam. With `lookback` it also finds the state before each
+    /// place where it starts to read. `fed` is called when there is something after there was nothing.
     ///
     /// # Errors
     /// Where the system gives no thread.
@@ -66,6 +68,7 @@ impl ReadAhead {
         recording: Arc<Recording>,
         range: Range,
         limit: usize,
+        lookback: bool,
         fed: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let state = State {
@@ -77,9 +80,10 @@ impl ReadAhead {
             closed: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new() });
-        let reader = Reader { recording, range, limit, shared: Arc::clone(&shared), fed: Box::new(fed) };
+        let fed = Box::new(fed);
+        let reader = Reader { recording, range, limit, lookback, shared: Arc::clone(&shared), fed };
         std::thread::Builder::new().name("fgplay-reader".into()).spawn(move || reader.run())?;
-        Ok(ReadAhead { shared, batch: VecDeque::new(), batch_bytes: 0, end_of_pass: false })
+        Ok(ReadAhead { shared, batch: VecDeque::new(), batch_bytes: 0, lookback: None, end_of_pass: false })
     }
 
     /// Takes the next batch from the queue, if there is one.
@@ -89,6 +93,10 @@ impl ReadAhead {
         match state.queue.pop_front() {
             Some(Item::Batch { messages, bytes }) => {
                 self.batch = messages;
+                self.batch_bytes = bytes;
+            }
+            Some(Item::Lookback { messages, bytes }) => {
+                self.lookback = Some(messages);
                 self.batch_bytes = bytes;
             }
             Some(Item::EndOfPass { bytes }) => {
@@ -104,14 +112,21 @@ impl ReadAhead {
 
 impl Feed for ReadAhead {
     fn peek(&mut self) -> Peek {
-        if self.batch.is_empty() && !self.end_of_pass {
+        if self.batch.is_empty() && self.lookback.is_none() && !self.end_of_pass {
             self.refill();
+        }
+        if self.lookback.is_some() {
+            return Peek::Lookback;
         }
         match self.batch.front() {
             Some(message) => Peek::Message(message.log_time),
             None if self.end_of_pass => Peek::EndOfPass,
             None => Peek::Pending,
         }
+    }
+
+    fn take_lookback(&mut self) -> Vec<Message> {
+        self.lookback.take().unwrap_or_default()
     }
 
     fn take(&mut self) -> Option<Message> {
@@ -125,6 +140,7 @@ impl Feed for ReadAhead {
     fn seek(&mut self, to: Timestamp) {
         self.batch.clear();
         self.batch_bytes = 0;
+        self.lookback = None;
         self.end_of_pass = false;
         let mut state = self.shared.lock();
         state.queue.clear();
@@ -156,6 +172,7 @@ struct Reader {
     recording: Arc<Recording>,
     range: Range,
     limit: usize,
+    lookback: bool,
     shared: Arc<Shared>,
     fed: Box<dyn Fn() + Send>,
 }
@@ -172,12 +189,17 @@ impl Reader {
         let mut cursor = self.recording.cursor(self.range.start);
         let mut current = 0;
         let mut batch_limit = 1;
+        // The state before the start, which is needed for every pass.
+        let before_start = self.state_before(self.range.start);
         loop {
             match self.wait_for_room() {
                 Next::Stop => return,
                 Next::ReadFrom { time, generation } => {
+                    let state =
+                        if time == self.range.start { before_start.clone() } else { self.state_before(time) };
                     cursor = self.recording.cursor(time);
                     current = generation;
+                    self.hand_over_lookback(current, state);
                     // The first message after a seek should not wait for others to keep it company.
                     batch_limit = 1;
                 }
@@ -187,9 +209,14 @@ impl Reader {
             self.hand_over(current, messages, bytes, pass_over);
             if pass_over {
                 cursor = self.recording.cursor(self.range.start);
+                self.hand_over_lookback(current, before_start.clone());
             }
             batch_limit = (batch_limit * 2).min(BATCH_MESSAGES);
         }
+    }
+
+    fn state_before(&self, time: Timestamp) -> Vec<Message> {
+        if self.lookback { self.recording.last_before(time) } else { Vec::new() }
     }
 
     fn wait_for_room(&self) -> Next {
@@ -224,25 +251,40 @@ impl Reader {
         (messages, bytes, false)
     }
 
+    fn hand_over_lookback(&self, generation: u64, messages: Vec<Message>) {
+        let bytes = messages.iter().map(|message| message.data.len() + OVERHEAD).sum();
+        self.hand_over_items(generation, [Item::Lookback { messages, bytes }]);
+    }
+
     fn hand_over(&self, generation: u64, messages: VecDeque<Message>, bytes: usize, pass_over: bool) {
+        let batch = (!messages.is_empty()).then_some(Item::Batch { messages, bytes });
+        // Charged so that a recording of a few bytes is not read thousands of passes ahead.
+        let end = pass_over.then_some(Item::EndOfPass { bytes: self.limit / PASSES_AHEAD });
+        self.hand_over_items(generation, batch.into_iter().chain(end));
+    }
+
+    fn hand_over_items(&self, generation: u64, items: impl IntoIterator<Item = Item>) {
         let mut state = self.shared.lock();
         if generation != state.generation {
             return;
         }
-        if !messages.is_empty() {
-            state.queue.push_back(Item::Batch { messages, bytes });
-            state.bytes += bytes;
-        }
-        if pass_over {
-            // Charged so that a recording of a few bytes is not read thousands of passes ahead.
-            let bytes = self.limit / PASSES_AHEAD;
-            state.queue.push_back(Item::EndOfPass { bytes });
-            state.bytes += bytes;
+        for item in items {
+            state.bytes += item.bytes();
+            state.queue.push_back(item);
         }
         let hungry = std::mem::take(&mut state.hungry);
         drop(state);
         if hungry {
             (self.fed)();
+        }
+    }
+}
+
+impl Item {
+    /// What it counts for in the queue.
+    fn bytes(&self) -> usize {
+        match self {
+            Item::Lookback { bytes, .. } | Item::Batch { bytes, .. } | Item::EndOfPass { bytes } => *bytes,
         }
     }
 }
@@ -269,6 +311,8 @@ mod tests {
     struct Fixture {
         feed: ReadAhead,
         fed: mpsc::Receiver<()>,
+        /// The last lookback.
+        state: Vec<Message>,
     }
 
     impl Fixture {
@@ -276,7 +320,11 @@ mod tests {
             let (sender, fed) = mpsc::channel();
             let range = Range { start: Timestamp::MIN, end: Timestamp::MAX };
             let fed_again = move || sender.send(()).unwrap_or_default();
-            Fixture { feed: ReadAhead::start(recording(count), range, limit, fed_again).unwrap(), fed }
+            Fixture {
+                feed: ReadAhead::start(recording(count), range, limit, true, fed_again).unwrap(),
+                fed,
+                state: Vec::new(),
+            }
         }
 
         /// Waits until it is known what comes next.
@@ -284,6 +332,7 @@ mod tests {
             loop {
                 match self.feed.peek() {
                     Peek::Pending => self.fed.recv().unwrap(),
+                    Peek::Lookback => self.state = self.feed.take_lookback(),
                     known => return known,
                 }
             }
@@ -314,6 +363,9 @@ mod tests {
         for target in [1500, 3, 1999, 0, 700] {
             fixture.peek();
             fixture.feed.seek(Timestamp::from_nanos(target * 1000));
+            fixture.peek();
+            let state: Vec<u64> = fixture.state.iter().map(|m| m.log_time.as_nanos() / 1000).collect();
+            assert_eq!(state, target.checked_sub(1).into_iter().collect::<Vec<_>>());
             assert_eq!(fixture.times_to_end_of_pass(), (target..2000).collect::<Vec<_>>());
         }
     }

@@ -182,6 +182,10 @@ mod tests {
             Peek::Message(Timestamp::from_nanos(self.next * 1_000_000))
         }
 
+        fn take_lookback(&mut self) -> Vec<Message> {
+            Vec::new()
+        }
+
         fn take(&mut self) -> Option<Message> {
             let time = Timestamp::from_nanos(self.next * 1_000_000);
             self.next += 1;

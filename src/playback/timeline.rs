@@ -21,10 +21,15 @@ const SHORTEST_PASS: Duration = Duration::from_millis(1);
 /// How many messages one [`Timeline::poll`] hands out, so that commands are heard in between.
 const BATCH: usize = 1024;
 
-/// Where a timeline gets its messages: those of one pass in log time order, then the mark of its end.
+/// Where a timeline gets its messages: at each place where it starts to read the state before that place,
+/// then the messages of the pass in log time order, then the mark of its end.
 pub trait Feed {
     /// What comes next.
     fn peek(&mut self) -> Peek;
+
+    /// Takes the state that [`peek`](Self::peek) announced: the last message of each channel before the
+    /// place where the messages that follow begin.
+    fn take_lookback(&mut self) -> Vec<Message>;
 
     /// Takes the message that [`peek`](Self::peek) announced.
     fn take(&mut self) -> Option<Message>;
@@ -39,6 +44,8 @@ pub trait Feed {
 /// What comes next in a [`Feed`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Peek {
+    /// The state before the messages that follow.
+    Lookback,
     /// A message with this log time.
     Message(Timestamp),
     /// The end of the pass.
@@ -76,6 +83,8 @@ pub enum Event {
     Message(Message),
     /// Time went to another place, by a seek or a loop.
     Jumped(Timestamp),
+    /// The state at the place where time starts or went to: the last message of each channel before it.
+    Lookback(Vec<Message>),
     /// Time passed without a message.
     Tick(Timestamp),
     /// The clock stood for so long since reading was behind or the process was stopped.
@@ -213,6 +222,7 @@ impl<F: Feed> Timeline<F> {
                 break Wake::At(now);
             }
             match (self.mode, self.feed.peek()) {
+                (_, Peek::Lookback) => events.push(Event::Lookback(self.feed.take_lookback())),
                 (Mode::Paused { .. } | Mode::Ended, _) => return Wake::Commanded,
                 (Mode::Starting { .. }, Peek::Pending) => return Wake::Fed,
                 (Mode::Running { clock, .. }, Peek::Pending) => {
@@ -320,7 +330,7 @@ impl<F: Feed> Timeline<F> {
                 let limit = match self.feed.peek() {
                     Peek::Message(time) => time,
                     Peek::EndOfPass => self.range.end,
-                    Peek::Pending => self.reached,
+                    Peek::Pending | Peek::Lookback => self.reached,
                 };
                 // Once told, it stays: time does not go back because the feed has less to say.
                 self.reached = clock.time_at(now).min(limit).max(self.reached);

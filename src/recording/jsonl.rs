@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use self::cursor::{JsonlCursor, OpenFile};
-use super::{ChannelMap, Cursor, Kind, OpenContext, OpenError, Reader, Source, Summary};
+use super::{ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Reader, Source, Summary};
 use crate::time::Timestamp;
 
 mod cursor;
@@ -69,5 +69,9 @@ impl Reader for JsonlReader {
 
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
         Box::new(JsonlCursor::new(Arc::clone(&self.file), from, channels))
+    }
+
+    fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message> {
+        self.file.last_before(before, &channels)
     }
 }

@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use ::mcap::MAGIC;
 
-use self::chunk::{SpanLoader, count_indexed};
+use self::chunk::{Damage, SpanLoader, count_indexed};
 use self::cursor::McapCursor;
 use self::entries::Routes;
 use self::findings::{Findings, counted};
 use self::found::{End, Found, skipped};
-use self::index::{Counts, Index};
+use self::index::{Counts, Index, Span};
 use self::scan::scan_records;
 use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
-    ChannelMap, Cursor, Kind, OpenContext, OpenError, Place, Problems, Reader, ScanProgress, Source, Summary,
+    ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Place, Problems, Reader, ScanProgress, Source,
+    Summary,
 };
 use crate::time::Timestamp;
 
@@ -30,6 +31,7 @@ mod fields;
 mod findings;
 mod found;
 mod index;
+mod lookback;
 mod records;
 mod registry;
 mod scan;
@@ -68,6 +70,23 @@ impl Reader for McapReader {
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
         let routes = Routes::new(&self.shared.ids, &channels, &self.shared.undescribed);
         Box::new(McapCursor::new(Arc::clone(&self.shared), from, routes))
+    }
+
+    fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message> {
+        let routes = Routes::new(&self.shared.ids, &channels, &self.shared.undescribed);
+        lookback::last_before(&self.shared, before.as_nanos(), &routes)
+    }
+}
+
+impl Shared {
+    /// Tells that a span can't be played, and how many messages that costs, as far as it is known.
+    fn tell_damage(&self, span: &Span, damage: &Damage) {
+        let messages = span.messages.or_else(|| {
+            let counts = count_indexed(&*self.source, span.offset + span.length, span.index_length)?;
+            Some(counts.iter().map(|(_, count)| count).sum())
+        });
+        let text = skipped(&damage.to_string(), messages.unwrap_or(0));
+        self.problems.lost(&self.path, Place::Offset(span.offset), text);
     }
 }
 

@@ -130,6 +130,25 @@ impl Recording {
     }
 }
 
+impl Recording {
+    /// The state before a log time: the last message before it on each played channel, by log time.
+    pub fn last_before(&self, before: Timestamp) -> Vec<Message> {
+        let mut last: Vec<Option<Message>> = vec![None; self.channels.len()];
+        for (file, map) in self.files.iter().zip(&self.maps) {
+            for message in file.reader.last_before(before, Arc::clone(map)) {
+                let last = &mut last[message.channel.0 as usize];
+                // Where log times are equal, the later file's message comes later.
+                if last.as_ref().is_none_or(|last| last.log_time <= message.log_time) {
+                    *last = Some(message);
+                }
+            }
+        }
+        let mut last: Vec<Message> = last.into_iter().flatten().collect();
+        last.sort_by_key(|message| message.log_time);
+        last
+    }
+}
+
 fn open_file(context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
     let io_error = |error| OpenError::Io { path: context.path.to_owned(), error };
     let source: Arc<dyn Source> = Arc::new(FileSource::open(context.path).map_err(io_error)?);

@@ -15,7 +15,7 @@ use super::frame;
 use super::outbox::{Counts, Outbox, SubscribeError};
 use crate::foxglove::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, Subscription};
 use crate::playback::{Audience, Event};
-use crate::recording::{Channel, ChannelId, Problems};
+use crate::recording::{Channel, ChannelId, Message, Problems};
 use crate::time::Timestamp;
 
 /// A batch of advertised channels is full when it has so many bytes of JSON.
@@ -65,6 +65,7 @@ pub(super) struct Hub {
     advertise: Vec<Bytes>,
     problems: Arc<Problems>,
     client_buffer: usize,
+    lookback: bool,
     state: Mutex<State>,
     presence: watch::Sender<Presence>,
 }
@@ -74,8 +75,18 @@ struct State {
     next_guest: u64,
     /// The time that was last told to everybody.
     time: Timestamp,
+    /// The last message of each channel up to there, for who subscribes late.
+    latest: Vec<Latest>,
     /// What those who left got.
     past: Traffic,
+}
+
+/// The last message of a channel.
+#[derive(Clone, Default)]
+struct Latest {
+    message: Option<Message>,
+    /// Whether its payload is a copy of its own, so that it keeps no chunk in memory.
+    detached: bool,
 }
 
 struct Entry {
@@ -98,7 +109,13 @@ impl Hub {
             metadata: &options.metadata,
             session_id: &random_id(),
         };
-        let state = State { guests: BTreeMap::new(), next_guest: 0, time: start, past: Traffic::default() };
+        let state = State {
+            guests: BTreeMap::new(),
+            next_guest: 0,
+            time: start,
+            latest: vec![Latest::default(); channels.len()],
+            past: Traffic::default(),
+        };
         Hub {
             name: options.name.clone(),
             channels: channels.len(),
@@ -107,6 +124,7 @@ impl Hub {
             advertise: advertise(channels),
             problems,
             client_buffer: options.client_buffer,
+            lookback: options.lookback,
             state: Mutex::new(state),
             presence: watch::Sender::default(),
         }
@@ -199,7 +217,7 @@ impl Audience for Listener {
             state.time = match event {
                 Event::Message(message) => message.log_time,
                 Event::Jumped(time) | Event::Tick(time) | Event::Ended(time) => *time,
-                Event::Stalled(_) => continue,
+                Event::Lookback(_) | Event::Stalled(_) => continue,
             };
             break;
         }
@@ -207,8 +225,29 @@ impl Audience for Listener {
             guest.outbox.deliver(events);
         }
         for event in events {
-            if let Event::Stalled(time) = event {
-                tracing::debug!("playback stood for {time:?}");
+            match event {
+                Event::Message(message) => state.remember(message),
+                Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
+                Event::Jumped(_) => state.latest.fill(Latest::default()),
+                Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
+                Event::Tick(_) | Event::Ended(_) => {}
+            }
+        }
+    }
+}
+
+impl State {
+    fn remember(&mut self, message: &Message) {
+        let latest = &mut self.latest[message.channel.0 as usize];
+        *latest = Latest { message: Some(message.clone()), detached: false };
+    }
+
+    /// Copies the payloads that are remembered for a while already, so that they keep no chunk in memory.
+    fn detach(&mut self) {
+        for latest in self.latest.iter_mut().filter(|latest| !latest.detached) {
+            if let Some(message) = &mut latest.message {
+                message.data = Bytes::copy_from_slice(&message.data);
+                latest.detached = true;
             }
         }
     }
@@ -231,8 +270,17 @@ impl Guest {
         &self.outbox
     }
 
+    /// Subscribes, and sends the last message of the channel. That and the flow of messages are under the
+    /// same lock: what lookback sends is not sent again by the flow, and nothing between is lost.
     pub fn subscribe(&self, wanted: Subscription) -> Result<(), SubscribeError> {
+        let state = self.hub.lock();
         self.outbox.subscribe(wanted)?;
+        if self.hub.lookback
+            && let Some(message) = &state.latest[wanted.channel.0 as usize].message
+        {
+            self.outbox.deliver_past(state.time, message);
+        }
+        drop(state);
         self.hub.presence.send_modify(|presence| presence.subscribed += 1);
         Ok(())
     }
@@ -264,7 +312,9 @@ pub(super) async fn watch(hub: Arc<Hub>) {
         rounds.tick().await;
         let news = hub.problem_statuses(problems);
         problems = hub.problems.list().len();
-        for guest in hub.lock().guests.values_mut() {
+        let mut state = hub.lock();
+        state.detach();
+        for guest in state.guests.values_mut() {
             for status in &news {
                 guest.outbox.push_answer(status.clone());
             }

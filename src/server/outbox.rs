@@ -63,8 +63,9 @@ enum Item {
     Frames { bytes: Bytes, answer: bool },
     /// The time went on or jumped.
     Time(Timestamp),
-    /// A message, under the subscription id that it was queued for.
-    Message { channel: ChannelId, subscription: u32, log_time: Timestamp, data: Bytes },
+    /// A message, under the subscription id that it was queued for. One of the past comes with its own log
+    /// time, but does not set the time back.
+    Message { channel: ChannelId, subscription: u32, log_time: Timestamp, past: bool, data: Bytes },
 }
 
 /// What became of the messages that were meant for a client.
@@ -150,7 +151,12 @@ impl Outbox {
         let before = state.queue.len();
         for event in events {
             match event {
-                Event::Message(message) => self.queue_message(&mut state, message),
+                Event::Message(message) => self.queue_message(&mut state, message, false),
+                Event::Lookback(messages) => {
+                    for message in messages {
+                        self.queue_message(&mut state, message, true);
+                    }
+                }
                 Event::Jumped(time) | Event::Ended(time) => state.queue_time(*time),
                 // Who is behind hears of the time with the messages that come.
                 Event::Tick(time) if state.queue.is_empty() => state.queue_time(*time),
@@ -164,13 +170,24 @@ impl Outbox {
         }
     }
 
-    fn queue_message(&self, state: &mut State, message: &Message) {
+    /// Queues a message from before the position, for a client that has just subscribed to its channel.
+    pub fn deliver_past(&self, position: Timestamp, message: &Message) {
+        let mut state = self.lock();
+        if !state.finished {
+            state.queue_time(position);
+            self.queue_message(&mut state, message, true);
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    fn queue_message(&self, state: &mut State, message: &Message, past: bool) {
         let Some(subscription) = state.subscriptions[message.channel.0 as usize] else { return };
         let size = message.data.len();
         let detach = state.message_bytes > DETACH_ABOVE && size < DETACH_BELOW;
         let data = if detach { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
         let (channel, log_time) = (message.channel, message.log_time);
-        state.queue.push_back(Item::Message { channel, subscription, log_time, data });
+        state.queue.push_back(Item::Message { channel, subscription, log_time, past, data });
         state.message_bytes += size + OVERHEAD;
         state.counts.offered_bytes += size as u64;
         if state.message_bytes > self.limit {
@@ -303,12 +320,14 @@ impl State {
                     batch.push_frames(bytes);
                 }
                 Item::Time(time) => self.put_time(batch, time),
-                Item::Message { channel, subscription, log_time, data } => {
+                Item::Message { channel, subscription, log_time, past, data } => {
                     self.message_bytes -= data.len() + OVERHEAD;
                     if self.subscriptions[channel.0 as usize] != Some(subscription) {
                         continue;
                     }
-                    self.put_time(batch, log_time);
+                    if !past {
+                        self.put_time(batch, log_time);
+                    }
                     self.counts.sent += 1;
                     self.counts.sent_bytes += data.len() as u64;
                     batch.push_message(subscription, log_time, data);

@@ -18,8 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Received {
     Text(Value),
     Time(u64),
-    Message { subscription: u32, log_time: u64, data: Vec<u8> },
-    Closed { code: u16, reason: String },
+    /// `past`: from before the last Time. Any other equals it.
+    Message {
+        subscription: u32,
+        log_time: u64,
+        past: bool,
+        data: Vec<u8>,
+    },
+    Closed {
+        code: u16,
+        reason: String,
+    },
 }
 
 pub struct Client {
@@ -95,12 +104,15 @@ impl Client {
         self.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
 
-    /// What comes next. Asserts that a message comes after a Time that equals its log time.
+    /// What comes next. Asserts that no message is from after the last Time.
     pub async fn next(&mut self) -> Received {
-        let received = self.receive().await;
-        match received {
-            Received::Time(time) => self.time = Some(time),
-            Received::Message { log_time, .. } => assert_eq!(self.time, Some(log_time)),
+        let mut received = self.receive().await;
+        match &mut received {
+            Received::Time(time) => self.time = Some(*time),
+            Received::Message { log_time, past, .. } => {
+                assert!(Some(*log_time) <= self.time);
+                *past = Some(*log_time) < self.time;
+            }
             Received::Text(_) | Received::Closed { .. } => {}
         }
         received
@@ -162,6 +174,7 @@ fn parse(bytes: &[u8]) -> Received {
         1 => Received::Message {
             subscription: u32::from_le_bytes(bytes[1..5].try_into().unwrap()),
             log_time: u64_at(5),
+            past: false,
             data: bytes[13..].to_vec(),
         },
         2 => {
@@ -172,10 +185,11 @@ fn parse(bytes: &[u8]) -> Received {
     }
 }
 
-/// The messages of what was received: channel id, log time, bytes.
+/// The messages of what was received: channel id, log time, bytes. Asserts that none is from the past.
 pub fn messages(received: &[Received]) -> Vec<(u32, u64, Vec<u8>)> {
     let message = |item: &Received| match item {
-        Received::Message { subscription, log_time, data } => {
+        Received::Message { subscription, log_time, past, data } => {
+            assert!(!past, "{item:?}");
             Some((subscription - 1000, *log_time, data.clone()))
         }
         _ => None,

@@ -92,7 +92,17 @@ async fn only_the_chosen_part_of_the_chosen_topics_is_played() {
         (&["--start-offset", "100ms", "--playback-duration", "0.2"][..], 100, 300),
         (&["--start-offset", "0.1", "--playback-until-sec", &until], 100, 400),
     ] {
-        let remap = ["--topics", "/ti*", "--remap", "/tick:=/tock", "--rate", "5", "--at-end", "exit"];
+        let remap = [
+            "--no-lookback",
+            "--topics",
+            "/ti*",
+            "--remap",
+            "/tick:=/tock",
+            "--rate",
+            "5",
+            "--at-end",
+            "exit",
+        ];
         let server = Server::start([&[path(&recording)], arguments, &remap].concat());
         let mut client = Client::connect(&server.url).await;
         assert_eq!(client.channels.len(), 1);
@@ -289,4 +299,77 @@ async fn a_client_that_does_not_read_costs_only_its_own_messages_and_is_told() {
     let (code, stderr) = server.wait();
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains(&format!("{} messages were dropped", 400 - of(big).len())), "{stderr}");
+}
+
+/// A message's channel id and log time.
+type Stamp = (u32, u64);
+
+/// Splits what was received into messages of the past and of the flow.
+fn past_and_flow(received: &[Received]) -> (Vec<Stamp>, Vec<Stamp>) {
+    let (mut pasts, mut flow) = (Vec::new(), Vec::new());
+    for item in received {
+        if let Received::Message { subscription, log_time, past, .. } = item {
+            let list = if *past { &mut pasts } else { &mut flow };
+            list.push((subscription - 1000, *log_time));
+        }
+    }
+    (pasts, flow)
+}
+
+#[tokio::test]
+async fn after_a_start_offset_the_last_message_before_it_comes_first() {
+    let recording = ticks(300);
+    let arguments = [path(&recording), "--start-offset", "0.1", "--at-end", "exit"];
+    let server = Server::start(arguments);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/once", "/tick"]).await;
+    let (past, flow) = past_and_flow(&client.rest().await);
+    let (once, tick) = (client.channel("/once") as u32, client.channel("/tick") as u32);
+    assert_eq!(past, [(once, START), (tick, START + 99 * MILLISECOND)]);
+    assert_eq!(flow, (100..300).map(|n| (tick, START + n * MILLISECOND)).collect::<Vec<_>>());
+
+    let server = Server::start([&arguments[..], &["--no-lookback"]].concat());
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/once", "/tick"]).await;
+    let (past, flow) = past_and_flow(&client.rest().await);
+    assert_eq!((past.len(), flow.len()), (0, 200));
+}
+
+#[tokio::test]
+async fn who_subscribes_late_gets_the_last_message_and_then_the_flow_without_a_gap() {
+    let recording = ticks(2000);
+    let server = Server::start([path(&recording), "--at-end", "exit"]);
+    let mut early = Client::connect(&server.url).await;
+    early.subscribe_to_all().await;
+    early.message().await;
+    let mut late = Client::connect(&server.url).await;
+    while early.message().await.0 < START + 200 * MILLISECOND {}
+    late.subscribe(&["/once", "/tick"]).await;
+    let (past, flow) = past_and_flow(&late.rest().await);
+    let (once, tick) = (late.channel("/once") as u32, late.channel("/tick") as u32);
+    assert_eq!(past[0], (once, START));
+    // Where the position is just at a message, that message is not of the past.
+    let all: Vec<u64> = past[1..]
+        .iter()
+        .chain(&flow)
+        .map(|(channel, time)| {
+            assert_eq!(*channel, tick);
+            *time
+        })
+        .collect();
+    assert!(all[0] >= START + 150 * MILLISECOND);
+    assert_eq!(all, (0..all.len() as u64).map(|n| all[0] + n * MILLISECOND).collect::<Vec<_>>());
+    assert_eq!(all.last(), Some(&(START + 1999 * MILLISECOND)));
+}
+
+#[tokio::test]
+async fn after_the_end_a_viewer_still_gets_how_things_stand() {
+    let recording = ticks(20);
+    let server = Server::start([path(&recording), "--start", "now"]);
+    let mut watcher = Client::connect(&server.url).await;
+    while watcher.next().await != Received::Time(START + 19 * MILLISECOND) {}
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/once", "/tick"]).await;
+    assert_eq!(client.message().await, (START, b"{}".to_vec()));
+    assert_eq!(client.message().await, (START + 19 * MILLISECOND, b"{\"tick\": 19}".to_vec()));
 }

@@ -10,19 +10,33 @@ use crate::recording::ChannelId;
 struct Memory {
     messages: Vec<Message>,
     next: usize,
+    /// Before which message the state was not taken yet.
+    lookback: Option<usize>,
     hiccups: Vec<bool>,
 }
 
 impl Memory {
     fn new(times: &[u64]) -> Self {
-        Memory { messages: times.iter().enumerate().map(message).collect(), next: 0, hiccups: Vec::new() }
+        Memory {
+            messages: times.iter().enumerate().map(message).collect(),
+            next: 0,
+            lookback: Some(0),
+            hiccups: Vec::new(),
+        }
+    }
+
+    /// The last message of each channel before the n-th message's time.
+    fn state_before(&self, time: Timestamp) -> Vec<Message> {
+        let earlier = || self.messages.iter().filter(|message| message.log_time < time);
+        let last = |channel| earlier().rfind(|message| message.channel == ChannelId(channel)).cloned();
+        (0..CHANNELS).filter_map(last).collect()
     }
 }
 
 /// The n-th message, told apart by its sequence number.
 fn message((sequence, &time): (usize, &u64)) -> Message {
     Message {
-        channel: ChannelId(0),
+        channel: ChannelId(sequence as u32 % CHANNELS),
         sequence: sequence as u32,
         log_time: nanos(time),
         publish_time: nanos(time),
@@ -35,7 +49,15 @@ impl Feed for Memory {
         if self.hiccups.pop() == Some(true) {
             return Peek::Pending;
         }
+        if self.lookback.is_some() {
+            return Peek::Lookback;
+        }
         self.messages.get(self.next).map_or(Peek::EndOfPass, |message| Peek::Message(message.log_time))
+    }
+
+    fn take_lookback(&mut self) -> Vec<Message> {
+        let place = self.lookback.take().unwrap();
+        self.messages.get(place).map_or(Vec::new(), |message| self.state_before(message.log_time))
     }
 
     fn take(&mut self) -> Option<Message> {
@@ -45,14 +67,17 @@ impl Feed for Memory {
 
     fn next_pass(&mut self) {
         self.next = 0;
+        self.lookback = Some(0);
     }
 
     fn seek(&mut self, to: Timestamp) {
         self.next = self.messages.partition_point(|message| message.log_time < to);
+        self.lookback = Some(self.next);
     }
 }
 
 const MS: u64 = 1_000_000;
+const CHANNELS: u32 = 3;
 
 fn nanos(time: u64) -> Timestamp {
     Timestamp::from_nanos(time)
@@ -102,6 +127,11 @@ fn describe(event: &Event) -> Option<String> {
         Event::Message(message) => Some(format!("m{}", message.sequence)),
         Event::Jumped(to) => Some(format!("to {}", to.as_nanos() / MS)),
         Event::Tick(_) => None,
+        Event::Lookback(state) if state.is_empty() => None,
+        Event::Lookback(state) => {
+            let state: Vec<String> = state.iter().map(|message| message.sequence.to_string()).collect();
+            Some(format!("state {}", state.join(",")))
+        }
         Event::Stalled(time) => Some(format!("stalled {}", time.as_millis())),
         Event::Ended(_) => Some("ended".into()),
     }
@@ -203,10 +233,20 @@ fn seeks_are_clamped_to_the_range() {
     let mut player = Player::new(&[1000, 1040, 1080], 1.0, Repeat::Times(1));
     player.at(0);
     assert_eq!(player.command(Command::Seek(nanos(1040 * MS)), 5), ["to 1040"]);
-    assert_eq!(player.at(5), (vec!["m1".into()], player.wake_at(45)));
+    assert_eq!(player.at(5), (vec!["state 0".into(), "m1".into()], player.wake_at(45)));
     assert_eq!(player.command(Command::Seek(Timestamp::MIN), 6), ["to 1000"]);
     assert_eq!(player.command(Command::Seek(Timestamp::MAX), 7), ["to 1080"]);
-    assert_eq!(player.at(8).0, ["m2", "ended"]);
+    assert_eq!(player.at(8).0, ["state 0,1", "m2", "ended"]);
+}
+
+#[test]
+fn the_state_is_told_also_while_paused() {
+    let mut player = Player::new(&[1000, 1040, 1080, 1120], 1.0, Repeat::Times(1));
+    player.command(Command::Pause, 0);
+    player.at(0);
+    assert_eq!(player.command(Command::Seek(nanos(1100 * MS)), 10), ["to 1100"]);
+    assert_eq!(player.at(10), (vec!["state 0,1,2".into()], Wake::Commanded));
+    assert_eq!(player.at(20), (vec![], Wake::Commanded));
 }
 
 #[test]
@@ -275,11 +315,13 @@ proptest! {
         // What a listener may hear next.
         let mut expected = 0;
         let mut last_time = range.start;
+        let mut state_due = true;
         let mut check = |events: &[Event], position: Position, now: Instant| {
             for event in events {
                 match event {
                     Event::Message(message) => {
                         prop_assert_eq!(Some(message), all.get(expected));
+                        prop_assert!(!state_due);
                         prop_assert!(message.log_time >= last_time);
                         last_time = message.log_time;
                         expected += 1;
@@ -287,6 +329,14 @@ proptest! {
                     Event::Jumped(to) => {
                         expected = all.partition_point(|message| message.log_time < *to);
                         last_time = *to;
+                        state_due = true;
+                    }
+                    Event::Lookback(state) => {
+                        prop_assert!(state_due);
+                        state_due = false;
+                        let next = all.get(expected).map_or(range.end, |message| message.log_time);
+                        let model = Memory { messages: all.clone(), next: 0, lookback: None, hiccups: vec![] };
+                        prop_assert_eq!(state, &model.state_before(next));
                     }
                     Event::Tick(time) => {
                         prop_assert!(*time >= last_time);

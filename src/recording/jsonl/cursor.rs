@@ -1,5 +1,6 @@
 //! Goes through the messages of a file that is open.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +53,42 @@ impl OpenFile {
                 None
             }
         }
+    }
+}
+
+impl OpenFile {
+    /// The last message before a log time on each of the channels that are wanted.
+    pub fn last_before(&self, before: Timestamp, channels: &ChannelMap) -> Vec<Message> {
+        let mut open: HashSet<ChannelId> = channels.iter().flatten().copied().collect();
+        let mut found = Vec::new();
+        for position in (0..self.index.position_from(before)).rev() {
+            if open.is_empty() {
+                break;
+            }
+            let entry = self.index.entry(position);
+            let Some(&Some(channel)) = channels.get(entry.channel as usize) else { continue };
+            if open.remove(&channel) {
+                let data = self.read_one(&entry);
+                found.extend(self.message(Wanted { position, entry, channel, data }));
+            }
+        }
+        found
+    }
+
+    fn message(&self, wanted: Wanted) -> Option<Message> {
+        let data = wanted.data?;
+        if !(data.starts_with(b"{") && data.ends_with(b"}")) {
+            self.tell_loss(&wanted.entry, "the file has changed since it was opened");
+            return None;
+        }
+        let extra = self.index.extra(wanted.position);
+        Some(Message {
+            channel: wanted.channel,
+            sequence: extra.sequence,
+            log_time: wanted.entry.log_time,
+            publish_time: extra.publish_time,
+            data,
+        })
     }
 }
 
@@ -112,7 +149,7 @@ impl JsonlCursor {
             rest = others;
         }
         plan.sort_unstable_by_key(|wanted| wanted.position);
-        plan.into_iter().filter_map(|wanted| self.message(wanted)).collect()
+        plan.into_iter().filter_map(|wanted| self.file.message(wanted)).collect()
     }
 
     /// Reads messages that lie together, in one piece.
@@ -138,22 +175,6 @@ impl JsonlCursor {
             // What is still there of them is found one by one.
             Err(_) => run.iter_mut().for_each(|wanted| wanted.data = self.file.read_one(&wanted.entry)),
         }
-    }
-
-    fn message(&self, wanted: Wanted) -> Option<Message> {
-        let data = wanted.data?;
-        if !(data.starts_with(b"{") && data.ends_with(b"}")) {
-            self.file.tell_loss(&wanted.entry, "the file has changed since it was opened");
-            return None;
-        }
-        let extra = self.file.index.extra(wanted.position);
-        Some(Message {
-            channel: wanted.channel,
-            sequence: extra.sequence,
-            log_time: wanted.entry.log_time,
-            publish_time: extra.publish_time,
-            data,
-        })
     }
 }
 

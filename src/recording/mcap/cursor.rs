@@ -12,10 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shared;
-use super::chunk::{SpanLoader, count_indexed};
+use super::chunk::SpanLoader;
 use super::entries::{Entry, Routes, Selected, gather, select};
 use super::findings::counted;
-use super::found::skipped;
 use super::records::{self, MESSAGE_HEADER};
 use crate::recording::{Cursor, Message, Place};
 use crate::time::Timestamp;
@@ -119,7 +118,7 @@ impl Cursor for McapCursor {
 
 /// `None` never happens for an entry of [`select`], which has seen to its length and its channel.
 #[inline]
-fn message(bytes: &Bytes, entry: Entry, routes: &Routes) -> Option<Message> {
+pub(super) fn message(bytes: &Bytes, entry: Entry, routes: &Routes) -> Option<Message> {
     let start = entry.at as usize;
     let end = start + entry.length as usize;
     let header = records::message(bytes.get(start..end)?).ok()?;
@@ -237,12 +236,7 @@ impl McapCursor {
         let bytes = match self.loader.load(span) {
             Ok(bytes) => bytes,
             Err(damage) => {
-                let source = &*self.shared.source;
-                let messages = span.messages.or_else(|| {
-                    let counts = count_indexed(source, span.offset + span.length, span.index_length)?;
-                    Some(counts.iter().map(|(_, count)| count).sum())
-                });
-                self.lost(span.offset, skipped(&damage.to_string(), messages.unwrap_or(0)));
+                self.shared.tell_damage(span, &damage);
                 self.close(&open);
                 return None;
             }
@@ -251,7 +245,7 @@ impl McapCursor {
         {
             Ok(selected) => selected,
             Err(damage) => {
-                self.lost(span.offset, skipped(&damage.to_string(), span.messages.unwrap_or(0)));
+                self.shared.tell_damage(span, &damage);
                 self.close(&open);
                 return None;
             }

@@ -3,4 +3,5 @@
 mod damage;
 mod hostile;
 mod index;
+mod lookback;
 mod order;

@@ -1,0 +1,98 @@
+//! Finds the last message of each channel before a time, through the index.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::chunk::SpanLoader;
+use super::cursor::message;
+use super::entries::{Routes, select};
+use super::index::Span;
+use crate::recording::{ChannelId, Message};
+
+/// The last message of each wanted channel with a log time below `before`; where log times are equal, the one
+/// that stands last in the file. In no particular order.
+///
+/// Spans are gone through from the latest backwards, and only those are loaded that can have the last message
+/// of a channel. Payloads are copied, so that no chunk is kept for them.
+pub fn last_before(shared: &Shared, before: u64, routes: &Routes) -> Vec<Message> {
+    let mut search = Search {
+        shared,
+        routes,
+        before,
+        loader: SpanLoader::new(Arc::clone(&shared.source), shared.max_chunk_bytes),
+        found: HashMap::new(),
+    };
+    for (latest, place) in search.candidates() {
+        if search.is_worth_loading(latest, place) {
+            search.take(place);
+        }
+    }
+    search.found.into_values().map(|(_, message)| message).collect()
+}
+
+/// What the last message is chosen by: log time, and the place of its span in the file.
+type Key = (u64, u32);
+
+struct Search<'a> {
+    shared: &'a Shared,
+    routes: &'a Routes,
+    before: u64,
+    loader: SpanLoader,
+    found: HashMap<ChannelId, (Key, Message)>,
+}
+
+impl Search<'_> {
+    /// The spans with messages before the time, each with the latest time that one of these can have. The
+    /// latest come first.
+    fn candidates(&self) -> Vec<Key> {
+        let spans = (0..).zip(&self.shared.index.spans).filter(|(_, span)| span.start < self.before);
+        let mut candidates: Vec<Key> =
+            spans.map(|(place, span)| (span.end.min(self.before - 1), place)).collect();
+        candidates.sort_unstable_by_key(|&key| Reverse(key));
+        candidates
+    }
+
+    fn span(&self, place: u32) -> &Span {
+        &self.shared.index.spans[place as usize]
+    }
+
+    /// Whether the span can have a message that comes after the one that was found for its channel.
+    fn is_worth_loading(&self, latest: u64, place: u32) -> bool {
+        let is_open = |id: u16| {
+            self.routes
+                .wanted(id)
+                .is_some_and(|channel| self.found.get(&channel).is_none_or(|(key, _)| *key < (latest, place)))
+        };
+        match self.shared.index.ids(self.span(place).channels) {
+            Some(ids) => ids.iter().any(|&id| is_open(id)),
+            None => self.shared.ids.iter().any(|&id| is_open(id)),
+        }
+    }
+
+    /// Takes from a span what comes after that which was found so far.
+    fn take(&mut self, place: u32) {
+        let span = &self.shared.index.spans[place as usize];
+        let loaded = self.loader.load(span).and_then(|bytes| {
+            let selected = select(&bytes, span.kind.extent(), self.routes, Vec::new())?;
+            Ok((bytes, selected.entries))
+        });
+        let (bytes, entries) = match loaded {
+            Ok(loaded) => loaded,
+            Err(damage) => return self.shared.tell_damage(span, &damage),
+        };
+        let earlier = entries.partition_point(|entry| entry.log_time < self.before);
+        // Of each channel the first one that is met from behind is its last one.
+        for entry in entries[..earlier].iter().rev() {
+            let key = (entry.log_time, place);
+            let Some(message) = message(&bytes, *entry, self.routes) else { continue };
+            if self.found.get(&message.channel).is_none_or(|(found, _)| *found < key) {
+                let data = Bytes::copy_from_slice(&message.data);
+                self.found.insert(message.channel, (key, Message { data, ..message }));
+            }
+        }
+    }
+}
