@@ -6,11 +6,13 @@
 
 mod binary;
 mod client;
+mod playback;
 mod server;
 
 pub use binary::{MESSAGE_DATA_HEADER, message_data_header, time};
 pub use client::{ClientMessage, ClientMessageError, Subscription};
-pub use server::{AdvertisedChannel, Capability, ServerMessage, StatusLevel};
+pub use playback::{PlaybackCommand, PlaybackControlRequest, PlaybackState, PlaybackStatus};
+pub use server::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, WireTime};
 
 /// A name under which client and server agree to speak this protocol (`Sec-WebSocket-Protocol`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

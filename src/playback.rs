@@ -11,7 +11,7 @@ mod timeline;
 
 pub use clock::{Clock, Rate, RateError};
 pub use read_ahead::ReadAhead;
-pub use scheduler::{Audience, Remote, Scheduler};
+pub use scheduler::{Audience, Done, Remote, Scheduler};
 pub use timeline::{Command, Event, Feed, Peek, Position, Repeat, State, Timeline, Wake};
 
 use crate::time::Timestamp;

@@ -59,6 +59,8 @@ pub struct ReplayOptions {
     pub name: String,
     /// Whether who subscribes or seeks first gets the last message before that moment on each topic.
     pub lookback: bool,
+    /// Whether clients may control playback.
+    pub control: bool,
     /// How many bytes of the recording are read ahead of time.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
@@ -78,6 +80,7 @@ impl Default for ReplayOptions {
             start: Start::default(),
             name: "fgplay".into(),
             lookback: true,
+            control: true,
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
         }
@@ -112,7 +115,6 @@ pub enum RangeError {
 #[derive(Debug)]
 pub struct Replay {
     server: Server,
-    scheduler: Scheduler,
     starting: JoinHandle<()>,
     range: Range,
 }
@@ -152,17 +154,19 @@ impl Replay {
             metadata: BTreeMap::from_iter(metadata),
             client_buffer: options.client_buffer,
             lookback: options.lookback,
+            control: options.control,
         };
         let problems = Arc::clone(recording.problems());
-        let server = Server::start(listener, recording.channels(), range.start, problems, &server_options)?;
+        let channels = recording.channels().to_vec();
         let recording = Arc::new(recording);
         let make = |fed: Box<dyn Fn() + Send>| {
             let feed = ReadAhead::start(recording, range, options.read_ahead, options.lookback, fed)?;
             Ok(Timeline::new(feed, range, options.rate, options.repeat))
         };
-        let scheduler = Scheduler::start(make, server.audience())?;
-        let starting = tokio::spawn(begin(options.clone(), server.presence(), scheduler.remote().clone()));
-        Ok(Replay { server, scheduler, starting, range })
+        let schedule = |audience| Scheduler::start(make, audience);
+        let server = Server::start(listener, &channels, range, problems, &server_options, schedule)?;
+        let starting = tokio::spawn(begin(options.clone(), server.presence(), server.remote().clone()));
+        Ok(Replay { server, starting, range })
     }
 
     /// Where it listens.
@@ -177,12 +181,12 @@ impl Replay {
 
     /// What commands playback.
     pub fn remote(&self) -> &Remote {
-        self.scheduler.remote()
+        self.server.remote()
     }
 
     /// Where playback is.
     pub fn position(&self) -> Position {
-        self.scheduler.remote().position()
+        self.remote().position()
     }
 
     /// Who is connected.

@@ -3,6 +3,7 @@
 //! One listener takes every connection. HTTP is answered in `http`; an upgrade to WebSocket, on any path,
 //! becomes a `session`, which the `hub` knows. What waits for a client is in its `outbox`.
 
+mod control;
 mod frame;
 mod http;
 mod hub;
@@ -24,9 +25,8 @@ use tokio::task::JoinHandle;
 pub use hub::{Presence, Traffic};
 pub use links::{Links, ws_url};
 
-use crate::playback::Audience;
+use crate::playback::{Audience, Range, Remote, Scheduler};
 use crate::recording::{Channel, Problems};
-use crate::time::Timestamp;
 use hub::Hub;
 
 /// How long to wait before connections are accepted again where the system has no more descriptors.
@@ -43,6 +43,8 @@ pub struct ServerOptions {
     pub client_buffer: usize,
     /// Whether who subscribes first gets the last message on the topic.
     pub lookback: bool,
+    /// Whether clients may control playback.
+    pub control: bool,
 }
 
 /// Serves the channels of a recording to every client that connects.
@@ -50,6 +52,7 @@ pub struct ServerOptions {
 pub struct Server {
     address: SocketAddr,
     hub: Arc<Hub>,
+    scheduler: Scheduler,
     shutdown: watch::Sender<Shutdown>,
     accepting: JoinHandle<()>,
     watching: JoinHandle<()>,
@@ -69,26 +72,29 @@ enum Shutdown {
 }
 
 impl Server {
-    /// Starts to accept connections. `start` is the time that clients see before playback begins.
+    /// Starts to accept connections. `schedule` starts the timeline of `range`, whose events the clients hear.
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// Where the listener has no address.
+    /// Where the listener has no address, or `schedule` fails.
     pub fn start(
         listener: TcpListener,
         channels: &[Channel],
-        start: Timestamp,
+        range: Range,
         problems: Arc<Problems>,
         options: &ServerOptions,
+        schedule: impl FnOnce(Box<dyn Audience>) -> io::Result<Scheduler>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let hub = Arc::new(Hub::new(channels, start, problems, options));
+        let hub = Arc::new(Hub::new(channels, range, problems, options));
+        let scheduler = schedule(Box::new(hub::Listener::new(Arc::clone(&hub))))?;
         let (shutdown, stop) = watch::channel(Shutdown::No);
         let (alive, sessions) = mpsc::channel(1);
-        let door = Door { hub: Arc::clone(&hub), stop, alive };
+        let remote = scheduler.remote().clone();
+        let door = Door { hub: Arc::clone(&hub), remote, stop, alive };
         let accepting = tokio::spawn(accept(listener, door));
         let watching = tokio::spawn(hub::watch(Arc::clone(&hub)));
-        Ok(Server { address, hub, shutdown, accepting, watching, sessions })
+        Ok(Server { address, hub, scheduler, shutdown, accepting, watching, sessions })
     }
 
     /// Where it listens.
@@ -96,9 +102,9 @@ impl Server {
         self.address
     }
 
-    /// Who has to hear what happens on the timeline.
-    pub fn audience(&self) -> impl Audience + use<> {
-        hub::Listener(Arc::clone(&self.hub))
+    /// What commands the timeline.
+    pub fn remote(&self) -> &Remote {
+        self.scheduler.remote()
     }
 
     /// Hears of clients that come, subscribe and go.
@@ -142,6 +148,7 @@ impl Drop for Server {
 #[derive(Clone)]
 struct Door {
     hub: Arc<Hub>,
+    remote: Remote,
     stop: watch::Receiver<Shutdown>,
     /// Held by every session while it lives.
     alive: mpsc::Sender<()>,

@@ -130,6 +130,13 @@ pub(super) enum AtEnd {
     Exit,
 }
 
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum Control {
+    #[default]
+    All,
+    None,
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Topics")]
 pub(super) struct Topics {
@@ -168,6 +175,10 @@ pub(super) struct ServerArguments {
     /// The name that viewers show for this source; by default that of the recording.
     #[arg(long)]
     pub name: Option<String>,
+
+    /// Who may pause, seek and change the speed: every viewer, or none.
+    #[arg(long, value_name = "WHO", value_enum, default_value_t)]
+    pub control: Control,
 
     /// How much may wait for one slow client before messages are dropped for it (bytes, or like 32MiB).
     #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = byte_count)]

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::arguments::{Arguments, AtEnd, Start};
+use super::arguments::{Arguments, AtEnd, Control, Start};
 use super::{Failure, Outcome};
 use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
 use fgplay::recording::{OpenOptions, Problems, Recording};
@@ -41,6 +41,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Start::Subscriber => replay::Start::Subscriber,
         },
         lookback: !playback.no_lookback,
+        control: server.control == Control::All,
         name: server.name.clone().unwrap_or_else(|| name(&paths)),
         client_buffer: server.client_buffer,
         ..ReplayOptions::default()

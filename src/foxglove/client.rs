@@ -1,17 +1,20 @@
 //! What clients say.
 
+use super::PlaybackControlRequest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::recording::ChannelId;
 
 /// A message from a client, as far as this server takes it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ClientMessage {
     /// Send the messages of these channels from now on.
     Subscribe(Vec<Subscription>),
     /// Send no more messages for these subscription ids.
     Unsubscribe(Vec<u32>),
+    /// Play, pause, seek, or change the speed.
+    PlaybackControl(PlaybackControlRequest),
 }
 
 /// One subscription in a `subscribe` message.
@@ -114,11 +117,13 @@ impl ClientMessage {
     /// # Errors
     /// Where it is none that can be taken.
     pub fn parse_binary(bytes: &[u8]) -> Result<Self, ClientMessageError> {
-        Err(match bytes.first() {
-            Some(1) => ClientMessageError::NotOffered("Client Message Data"),
-            Some(2) => ClientMessageError::NotOffered("Service Call Request"),
-            Some(3) => ClientMessageError::NotOffered("Playback Control Request"),
-            Some(opcode) => ClientMessageError::UnknownOpcode(format!("opcode {opcode}")),
+        Err(match bytes.split_first() {
+            Some((1, _)) => ClientMessageError::NotOffered("Client Message Data"),
+            Some((2, _)) => ClientMessageError::NotOffered("Service Call Request"),
+            Some((3, payload)) => {
+                return PlaybackControlRequest::parse(payload).map(ClientMessage::PlaybackControl);
+            }
+            Some((opcode, _)) => ClientMessageError::UnknownOpcode(format!("opcode {opcode}")),
             None => ClientMessageError::UnknownOpcode("no opcode (it is empty)".into()),
         })
     }
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn binary_messages_are_refused_by_name() {
         let error = |bytes: &[u8]| ClientMessage::parse_binary(bytes).unwrap_err().to_string();
-        assert!(error(&[3, 0]).contains("Playback Control"));
+        assert!(error(&[3, 0]).contains("Playback Control Request"));
         assert!(error(&[77]).contains("opcode 77"));
         assert!(error(&[]).contains("empty"));
     }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Serialize, Serializer};
 
 use crate::recording::{Channel, ChannelId, Schema};
+use crate::time::Timestamp;
 
 /// A message from the server, as text.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,12 @@ pub enum ServerMessage<'a> {
         metadata: &'a BTreeMap<String, String>,
         /// Changes when the client should forget what it knows.
         session_id: &'a str,
+        /// The earliest time that can be played, with [`Capability::PlaybackControl`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_start_time: Option<WireTime>,
+        /// The latest time that can be played, with [`Capability::PlaybackControl`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_end_time: Option<WireTime>,
     },
     /// Channels that can be subscribed to from now on.
     Advertise {
@@ -59,6 +66,23 @@ impl ServerMessage<'_> {
 pub enum Capability {
     /// It sends Time messages.
     Time,
+    /// It takes Playback Control Requests.
+    PlaybackControl,
+}
+
+/// A time in JSON.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct WireTime {
+    sec: u32,
+    nsec: u32,
+}
+
+impl From<Timestamp> for WireTime {
+    /// Times after 2106 do not fit, and become the last one that does.
+    fn from(time: Timestamp) -> Self {
+        let sec = u32::try_from(time.as_nanos() / 1_000_000_000);
+        WireTime { sec: sec.unwrap_or(u32::MAX), nsec: (time.as_nanos() % 1_000_000_000) as u32 }
+    }
 }
 
 /// How bad a status is.
@@ -148,10 +172,24 @@ mod tests {
             capabilities: &[Capability::Time],
             metadata: &metadata,
             session_id: "5",
+            data_start_time: None,
+            data_end_time: None,
         };
         assert_eq!(
             info.to_json(),
             r#"{"op":"serverInfo","name":"run.mcap","capabilities":["time"],"metadata":{"ROS_DISTRO":"humble"},"sessionId":"5"}"#
+        );
+        let info = ServerMessage::ServerInfo {
+            name: "",
+            capabilities: &[Capability::Time, Capability::PlaybackControl],
+            metadata: &BTreeMap::new(),
+            session_id: "5",
+            data_start_time: Some(Timestamp::from_nanos(1_000_000_002).into()),
+            data_end_time: Some(Timestamp::MAX.into()),
+        };
+        assert_eq!(
+            info.to_json(),
+            r#"{"op":"serverInfo","name":"","capabilities":["time","playbackControl"],"metadata":{},"sessionId":"5","dataStartTime":{"sec":1,"nsec":2},"dataEndTime":{"sec":4294967295,"nsec":709551615}}"#
         );
     }
 

@@ -13,7 +13,13 @@ use super::{Command, Event, Feed, Position, Timeline, Wake};
 pub trait Audience: Send + 'static {
     /// Takes what is due now. Called on the scheduler's thread, so it must not wait for anything.
     fn deliver(&mut self, events: &[Event]);
+
+    /// Hears of a change of what the timeline does, after the events that led to it.
+    fn changed(&mut self, position: &Position);
 }
+
+/// What is called when commands are carried out, with what the timeline does since then.
+pub type Done = Box<dyn FnOnce(&Position) + Send>;
 
 /// Drives a timeline on a thread of its own, with sleeps exact to microseconds.
 #[derive(Debug)]
@@ -29,9 +35,8 @@ pub struct Remote {
     position: watch::Receiver<Position>,
 }
 
-#[derive(Clone, Copy, Debug)]
 enum Signal {
-    Command(Command),
+    Commands(Vec<Command>, Done),
     Fed,
     Stop,
 }
@@ -42,14 +47,10 @@ impl Scheduler {
     ///
     /// # Errors
     /// Where the system gives no thread, or `make` fails.
-    pub fn start<F, A>(
+    pub fn start<F: Feed + Send + 'static>(
         make: impl FnOnce(Box<dyn Fn() + Send>) -> io::Result<Timeline<F>>,
-        audience: A,
-    ) -> io::Result<Self>
-    where
-        F: Feed + Send + 'static,
-        A: Audience,
-    {
+        audience: Box<dyn Audience>,
+    ) -> io::Result<Self> {
         let (signals, inbox) = mpsc::channel();
         let feeder = signals.clone();
         // Where the scheduler is gone, nobody is hungry.
@@ -79,7 +80,13 @@ impl Drop for Scheduler {
 impl Remote {
     /// Commands the timeline. Takes effect at once; [`position`](Self::position) shows it soon after.
     pub fn command(&self, command: Command) {
-        self.send(Signal::Command(command));
+        self.send(Signal::Commands(vec![command], Box::new(|_| {})));
+    }
+
+    /// Commands the timeline several things at once. `done` is called on the scheduler's thread, so it must not
+    /// wait for anything.
+    pub fn request(&self, commands: Vec<Command>, done: Done) {
+        self.send(Signal::Commands(commands, done));
     }
 
     /// Where the timeline is, as of its last change.
@@ -98,19 +105,19 @@ impl Remote {
     }
 }
 
-struct Driver<F, A> {
+struct Driver<F> {
     timeline: Timeline<F>,
-    audience: A,
+    audience: Box<dyn Audience>,
     inbox: Receiver<Signal>,
     publish: watch::Sender<Position>,
 }
 
-impl<F: Feed, A: Audience> Driver<F, A> {
+impl<F: Feed> Driver<F> {
     fn run(mut self) {
         sleep_exactly();
         let mut events = Vec::new();
         loop {
-            let heard = match self.timeline_wake(&mut events) {
+            let heard = match self.wake(&mut events) {
                 Wake::At(due) => {
                     let wait = due.saturating_duration_since(Instant::now());
                     if wait.is_zero() {
@@ -125,7 +132,14 @@ impl<F: Feed, A: Audience> Driver<F, A> {
                 Wake::Fed | Wake::Commanded => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match heard {
-                Ok(Signal::Command(command)) => self.timeline.apply(command, Instant::now(), &mut events),
+                Ok(Signal::Commands(commands, done)) => {
+                    let now = Instant::now();
+                    for command in commands {
+                        self.timeline.apply(command, now, &mut events);
+                    }
+                    self.wake(&mut events);
+                    done(&self.timeline.position());
+                }
                 Ok(Signal::Fed) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -133,18 +147,21 @@ impl<F: Feed, A: Audience> Driver<F, A> {
     }
 
     /// Hands out what is due, and says when to come again.
-    fn timeline_wake(&mut self, events: &mut Vec<Event>) -> Wake {
+    fn wake(&mut self, events: &mut Vec<Event>) -> Wake {
         let wake = self.timeline.poll(Instant::now(), events);
         if !events.is_empty() {
             self.audience.deliver(events);
             events.clear();
         }
         let position = self.timeline.position();
-        self.publish.send_if_modified(|published| {
+        let changed = self.publish.send_if_modified(|published| {
             let changed = *published != position;
             *published = position;
             changed
         });
+        if changed {
+            self.audience.changed(&position);
+        }
         wake
     }
 }
@@ -210,6 +227,8 @@ mod tests {
                 self.0.send((Instant::now(), event.clone())).unwrap_or_default();
             }
         }
+
+        fn changed(&mut self, _: &Position) {}
     }
 
     fn start(end: u64, rate: f64) -> (Scheduler, Receiver<(Instant, Event)>) {
@@ -219,7 +238,7 @@ mod tests {
             let rate = Rate::new(rate).unwrap();
             Ok(Timeline::new(Metronome { next: 0, end }, range, rate, Repeat::Times(1)))
         };
-        (Scheduler::start(make, Listener(sender)).unwrap(), receiver)
+        (Scheduler::start(make, Box::new(Listener(sender))).unwrap(), receiver)
     }
 
     #[test]

@@ -199,6 +199,7 @@ impl<F: Feed> Timeline<F> {
                     Mode::Starting { .. } | Mode::Running { .. } => Mode::Starting { at },
                 };
             }
+            (Command::SetRate(rate), _) if rate == self.rate => {}
             (Command::SetRate(rate), mode) => {
                 if let Mode::Running { starved, .. } = mode {
                     self.mode = Mode::Running { clock: Clock::new(now, self.time_at(now), rate), starved };

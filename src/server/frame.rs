@@ -38,6 +38,14 @@ pub(super) fn text(text: &str) -> Bytes {
     frame.into()
 }
 
+/// A whole frame with a binary message.
+pub(super) fn binary(message: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(message.len() + 10);
+    push_header(&mut frame, BINARY, message.len());
+    frame.extend_from_slice(message);
+    frame.into()
+}
+
 /// A whole frame that closes the connection.
 pub(super) fn close(code: CloseCode, reason: &str) -> Bytes {
     // A control frame carries at most 125 bytes, 2 of them the code.

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::ServerOptions;
+use super::control;
 use super::frame;
 use super::outbox::{Counts, Outbox, SubscribeError};
-use crate::foxglove::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, Subscription};
-use crate::playback::{Audience, Event};
+use crate::foxglove::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, Subprotocol, Subscription};
+use crate::playback::{Audience, Event, Position, Range, Rate, State as PlaybackState};
 use crate::recording::{Channel, ChannelId, Message, Problems};
 use crate::time::Timestamp;
 
@@ -66,6 +67,7 @@ pub(super) struct Hub {
     problems: Arc<Problems>,
     client_buffer: usize,
     lookback: bool,
+    control: bool,
     state: Mutex<State>,
     presence: watch::Sender<Presence>,
 }
@@ -91,28 +93,32 @@ struct Latest {
 
 struct Entry {
     outbox: Arc<Outbox>,
+    /// Whether it understands Playback State messages, also those that answer nothing it asked for.
+    hears_states: bool,
     /// The counts as of the last round of news, and how many rounds ago something was dropped.
     last: Counts,
     calm_rounds: Option<u32>,
 }
 
 impl Hub {
-    pub fn new(
-        channels: &[Channel],
-        start: Timestamp,
-        problems: Arc<Problems>,
-        options: &ServerOptions,
-    ) -> Self {
+    pub fn new(channels: &[Channel], range: Range, problems: Arc<Problems>, options: &ServerOptions) -> Self {
+        let capabilities: &[Capability] = if options.control {
+            &[Capability::Time, Capability::PlaybackControl]
+        } else {
+            &[Capability::Time]
+        };
         let info = ServerMessage::ServerInfo {
             name: &options.name,
-            capabilities: &[Capability::Time],
+            capabilities,
             metadata: &options.metadata,
             session_id: &random_id(),
+            data_start_time: options.control.then(|| range.start.into()),
+            data_end_time: options.control.then(|| range.end.into()),
         };
         let state = State {
             guests: BTreeMap::new(),
             next_guest: 0,
-            time: start,
+            time: range.start,
             latest: vec![Latest::default(); channels.len()],
             past: Traffic::default(),
         };
@@ -125,9 +131,15 @@ impl Hub {
             problems,
             client_buffer: options.client_buffer,
             lookback: options.lookback,
+            control: options.control,
             state: Mutex::new(state),
             presence: watch::Sender::default(),
         }
+    }
+
+    /// Whether clients may control playback.
+    pub fn control(&self) -> bool {
+        self.control
     }
 
     /// The name that clients show.
@@ -140,7 +152,12 @@ impl Hub {
     }
 
     /// Takes in a new client, and tells it what there is.
-    pub fn welcome(self: &Arc<Self>, address: SocketAddr) -> Guest {
+    pub fn welcome(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        protocol: Subprotocol,
+        position: &Position,
+    ) -> Guest {
         let outbox = Arc::new(Outbox::new(self.channels, self.client_buffer));
         let mut state = self.lock();
         let id = state.next_guest;
@@ -149,7 +166,12 @@ impl Hub {
         for status in self.problem_statuses(0) {
             outbox.push(status);
         }
-        let entry = Entry { outbox: Arc::clone(&outbox), last: Counts::default(), calm_rounds: None };
+        let hears_states = self.control && protocol == Subprotocol::SdkV1;
+        if hears_states {
+            outbox.push(control::state(position, false, ""));
+        }
+        let entry =
+            Entry { outbox: Arc::clone(&outbox), hears_states, last: Counts::default(), calm_rounds: None };
         state.guests.insert(id, entry);
         drop(state);
         self.presence.send_modify(|presence| {
@@ -208,11 +230,37 @@ impl Traffic {
 }
 
 /// The hub as the scheduler sees it.
-pub(super) struct Listener(pub Arc<Hub>);
+#[derive(Debug)]
+pub(super) struct Listener {
+    hub: Arc<Hub>,
+    /// What playback was last said to do.
+    told: Option<(PlaybackState, Rate)>,
+    /// Whether time went to another place since then.
+    jumped: bool,
+}
+
+impl Listener {
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Listener { hub, told: None, jumped: false }
+    }
+}
 
 impl Audience for Listener {
+    fn changed(&mut self, position: &Position) {
+        let told = Some((position.state, position.rate));
+        if !self.hub.control || (self.told == told && !self.jumped) {
+            return;
+        }
+        self.told = told;
+        let frame = control::state(position, std::mem::take(&mut self.jumped), "");
+        for guest in self.hub.lock().guests.values().filter(|guest| guest.hears_states) {
+            guest.outbox.push_answer(frame.clone());
+        }
+    }
+
     fn deliver(&mut self, events: &[Event]) {
-        let mut state = self.0.lock();
+        self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_)));
+        let mut state = self.hub.lock();
         for event in events.iter().rev() {
             state.time = match event {
                 Event::Message(message) => message.log_time,

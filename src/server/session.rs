@@ -8,22 +8,27 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::control;
 use super::frame::{self, CloseCode};
 use super::hub::Guest;
 use super::outbox::Outbox;
 use super::socket::{self, Ear};
 use super::{Door, Shutdown};
-use crate::foxglove::{ClientMessage, ServerMessage, StatusLevel, Subprotocol};
+use crate::foxglove::{ClientMessage, PlaybackControlRequest, ServerMessage, StatusLevel, Subprotocol};
+use crate::playback::Remote;
 
 /// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// The longest id of a request that is taken, in bytes. It has to be sent back.
+const REQUEST_ID_LIMIT: usize = 1024;
 
 /// How long a client may take for its part of the close handshake.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -51,8 +56,8 @@ pub(super) async fn run(
     address: SocketAddr,
     door: Door,
 ) {
-    let Door { hub, stop, alive } = door;
-    let guest = hub.welcome(address);
+    let Door { hub, remote, stop, alive } = door;
+    let guest = hub.welcome(address, protocol, &remote.position());
     tracing::info!("client {address} connected ({})", protocol.name());
     let (read, write) = socket.into_split();
     let outbox = Arc::clone(guest.outbox());
@@ -65,7 +70,8 @@ pub(super) async fn run(
     let ear = Ear::new(first, read, Arc::clone(&outbox));
     let mut client = WebSocketStream::from_raw_socket(ear, Role::Server, Some(config)).await;
 
-    let session = Session { guest: &guest, outbox: &outbox, stop: &stop };
+    let remote = hub.control().then_some(&remote);
+    let session = Session { guest: &guest, outbox: &outbox, remote, stop: &stop };
     let end = session.listen(&mut client, &mut writing).await;
     let reason = session.close(end, &mut client, &mut writing).await;
     writing.abort();
@@ -83,6 +89,8 @@ pub(super) async fn run(
 struct Session<'a> {
     guest: &'a Guest,
     outbox: &'a Outbox,
+    /// Where this client may control playback.
+    remote: Option<&'a Remote>,
     stop: &'a watch::Receiver<Shutdown>,
 }
 
@@ -95,7 +103,7 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 message = client.next() => match message {
-                    Some(Ok(message)) => if let Some(end) = self.hear(message) {
+                    Some(Ok(message)) => if let Some(end) = self.hear(message).await {
                         return end;
                     },
                     Some(Err(error)) => return end_of(error),
@@ -105,15 +113,13 @@ impl Session<'_> {
                     Ok(Err(error)) => format!("the connection broke: {error}"),
                     _ => "the connection is closed".into(),
                 }),
-                shutdown = stop.wait_for(|shutdown| *shutdown != Shutdown::No) => {
-                    return End::Shutdown(shutdown.map_or(Shutdown::Now, |shutdown| *shutdown));
-                }
+                shutdown = told_to_end(&mut stop) => return End::Shutdown(shutdown),
             }
         }
     }
 
     /// Does what a message asks for. A reason to end, if it is one.
-    fn hear(&self, message: Message) -> Option<End> {
+    async fn hear(&self, message: Message) -> Option<End> {
         let wanted = match message {
             Message::Text(text) => ClientMessage::parse_text(&text),
             Message::Binary(bytes) => ClientMessage::parse_binary(&bytes),
@@ -134,22 +140,50 @@ impl Session<'_> {
                     self.complain(StatusLevel::Warning, &format!("there is no subscription with id {id}"))
                 })
             }
+            Ok(ClientMessage::PlaybackControl(request)) => self.control(request).await,
             Err(error) => self.complain(StatusLevel::Error, &error.to_string()),
         };
         result.err()
     }
 
-    /// Tells the client what is wrong with what it said. Who says more of it than it reads the answers to
-    /// has to go.
+    /// Does what a client asks of playback, and answers with the state that follows from it. The client's next
+    /// message is read only then, so that no client can queue up requests.
+    async fn control(&self, request: PlaybackControlRequest) -> Result<(), End> {
+        let Some(remote) = self.remote else {
+            return self.complain(StatusLevel::Error, "this server lets nobody control its playback");
+        };
+        if request.id.len() > REQUEST_ID_LIMIT {
+            let message = format!("a request id may have {REQUEST_ID_LIMIT} bytes at the most");
+            return self.complain(StatusLevel::Error, &message);
+        }
+        let (commands, refused) = control::commands(&request);
+        let (done, carried_out) = oneshot::channel();
+        // Where nobody waits any more, the client is gone.
+        remote.request(commands, Box::new(move |position| done.send(*position).unwrap_or_default()));
+        if let Some(error) = refused {
+            self.complain(StatusLevel::Error, &format!("the old speed is kept: {error}"))?;
+        }
+        match carried_out.await {
+            Ok(position) => self.answer(control::state(&position, request.seek.is_some(), &request.id)),
+            // The scheduler is gone, and this session soon is as well.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Who asks for more than it reads the answers to has to go.
+    fn answer(&self, frame: Bytes) -> Result<(), End> {
+        if self.outbox.push_answer(frame) {
+            Ok(())
+        } else {
+            Err(End::Refused(CloseCode::Policy, "too many requests without reading the answers".into()))
+        }
+    }
+
+    /// Tells the client what is wrong with what it said.
     fn complain(&self, level: StatusLevel, message: &str) -> Result<(), End> {
         tracing::debug!("client {}: {message}", self.guest.address());
         let status = ServerMessage::Status { level, message, id: None };
-        if self.outbox.push_answer(frame::text(&status.to_json())) {
-            Ok(())
-        } else {
-            let reason = "too many wrong messages without reading the answers";
-            Err(End::Refused(CloseCode::Policy, reason.into()))
-        }
+        self.answer(frame::text(&status.to_json()))
     }
 
     /// Ends the connection as the protocol has it, within bounded time, and says why it ended.
@@ -184,6 +218,12 @@ impl Session<'_> {
         timeout(CLOSE_TIME, over).await.unwrap_or_default();
         reason
     }
+}
+
+/// Waits until the server ends.
+async fn told_to_end(stop: &mut watch::Receiver<Shutdown>) -> Shutdown {
+    let shutdown = stop.wait_for(|shutdown| *shutdown != Shutdown::No).await;
+    shutdown.map_or(Shutdown::Now, |shutdown| *shutdown)
 }
 
 /// Waits until everything is written. Given up when the client takes nothing for so long.

@@ -40,7 +40,8 @@ async fn the_greeting_is_server_info_then_time_then_channels() {
     };
     assert_eq!(info["op"], "serverInfo");
     assert_eq!(info["name"], "my robot");
-    assert_eq!(info["capabilities"], json!(["time"]));
+    assert_eq!(info["capabilities"], json!(["time", "playbackControl"]));
+    assert_eq!(info["dataStartTime"], json!({"sec": START / 1_000_000_000, "nsec": 5_000_000}));
     assert_eq!(*time, START + 5 * MILLISECOND);
     assert_eq!(advertise["op"], "advertise");
     let other = Server::start([path(&recording)]);
