@@ -94,6 +94,8 @@ pub struct Message {
     pub publish_time: Timestamp,
     /// Its bytes: a slice of what was read or decompressed, not a copy.
     pub data: Bytes,
+    /// How much memory stays in use for as long as `data` does, in bytes: all that it is a slice of.
+    pub footprint: usize,
 }
 
 /// Which of one file's channels are wanted, and what they are called in the whole recording: at the place

@@ -159,8 +159,11 @@ impl Replay {
         let problems = Arc::clone(recording.problems());
         let channels = recording.channels().to_vec();
         let recording = Arc::new(recording);
+        // Without an end of the user's, all that the files hold is played, whatever they say of their end.
+        let open_end = options.until.is_none() && options.duration.is_none();
         let make = |fed: Box<dyn Fn() + Send>| {
-            let feed = ReadAhead::start(recording, range, options.read_ahead, options.lookback, fed)?;
+            let feed =
+                ReadAhead::start(recording, range, open_end, options.read_ahead, options.lookback, fed)?;
             Ok(Timeline::new(feed, range, options.rate, options.repeat))
         };
         let schedule = |audience| Scheduler::start(make, audience);

@@ -199,6 +199,12 @@ fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Fa
             "data of the recording {were} skipped or lost in {lost} {places}; see the warnings above"
         );
     }
+    if traffic.undelivered > 0 {
+        tracing::warn!(
+            "{} messages were not delivered to clients that took nothing any more",
+            count(traffic.undelivered)
+        );
+    }
     if traffic.dropped > 0 {
         tracing::warn!(
             "{} messages were dropped for clients that took less than was played",
@@ -210,7 +216,9 @@ fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Fa
             "stopped, since data is lost and --strict takes that as an error"
         ))),
         End::Stopped => Ok(Outcome::Done),
-        End::Over if problems.data_lost() || traffic.dropped > 0 => Ok(Outcome::DataLost),
+        End::Over if problems.data_lost() || traffic.dropped + traffic.undelivered > 0 => {
+            Ok(Outcome::DataLost)
+        }
         End::Over => Ok(Outcome::Done),
     }
 }

@@ -93,7 +93,7 @@ impl ClientMessage {
         }
 
         let Operation { op } = serde_json::from_str(text)
-            .map_err(|error| ClientMessageError::NotAnOperation(error.to_string()))?;
+            .map_err(|error| ClientMessageError::NotAnOperation(shortened(error.to_string())))?;
         match op.as_str() {
             "subscribe" => {
                 let Subscribe { subscriptions } = fields("subscribe", text)?;
@@ -131,12 +131,12 @@ impl ClientMessage {
 
 fn fields<T: DeserializeOwned>(operation: &'static str, text: &str) -> Result<T, ClientMessageError> {
     serde_json::from_str(text)
-        .map_err(|error| ClientMessageError::BadFields { operation, reason: error.to_string() })
+        .map_err(|error| ClientMessageError::BadFields { operation, reason: shortened(error.to_string()) })
 }
 
 /// So that a client can't have its own megabytes sent back to it.
 fn shortened(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(40) {
+    if let Some((end, _)) = text.char_indices().nth(120) {
         text.truncate(end);
         text.push('…');
     }
@@ -175,7 +175,9 @@ mod tests {
             assert!(matches!(error(text), ClientMessageError::BadFields { .. }), "{text}");
         }
         let long = format!(r#"{{"op":"{}"}}"#, "é".repeat(1000));
-        assert!(error(&long).to_string().len() < 200);
+        assert!(error(&long).to_string().len() < 400);
+        let long = format!(r#"{{"op":"subscribe","subscriptions":"{}"}}"#, "x".repeat(1000));
+        assert!(error(&long).to_string().len() < 400);
     }
 
     #[test]

@@ -58,7 +58,7 @@ enum Item {
 }
 
 impl ReadAhead {
-    /// Starts to read `range` of a recording, and keeps up to `limit` bytes of it in memory. At its end it
+    /// Starts to read `range` of a recording (with an `open_end`, all that comes after its start), and keeps up to `limit` bytes of it in memory. At its end it
     /// goes on with its start, so that a loop has no seam. With `lookback` it also finds the state before each
     /// place where it starts to read. `fed` is called when there is something after there was nothing.
     ///
@@ -67,6 +67,7 @@ impl ReadAhead {
     pub fn start(
         recording: Arc<Recording>,
         range: Range,
+        open_end: bool,
         limit: usize,
         lookback: bool,
         fed: impl Fn() + Send + 'static,
@@ -81,6 +82,8 @@ impl ReadAhead {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), room: Condvar::new() });
         let fed = Box::new(fed);
+        let end = if open_end { Timestamp::MAX } else { range.end };
+        let range = Range { end, ..range };
         let reader = Reader { recording, range, limit, lookback, shared: Arc::clone(&shared), fed };
         std::thread::Builder::new().name("fgplay-reader".into()).spawn(move || reader.run())?;
         Ok(ReadAhead { shared, batch: VecDeque::new(), batch_bytes: 0, lookback: None, end_of_pass: false })
@@ -186,7 +189,7 @@ enum Next {
 
 impl Reader {
     fn run(self) {
-        let mut cursor = self.recording.cursor(self.range.start);
+        let mut cursor: Option<Box<dyn Cursor>> = None;
         let mut current = 0;
         let mut batch_limit = 1;
         // The state before the start, which is needed for every pass.
@@ -197,7 +200,7 @@ impl Reader {
                 Next::ReadFrom { time, generation } => {
                     let state =
                         if time == self.range.start { before_start.clone() } else { self.state_before(time) };
-                    cursor = self.recording.cursor(time);
+                    cursor = Some(self.recording.cursor(time));
                     current = generation;
                     self.hand_over_lookback(current, state);
                     // The first message after a seek should not wait for others to keep it company.
@@ -205,10 +208,12 @@ impl Reader {
                 }
                 Next::ReadOn => {}
             }
-            let (messages, bytes, pass_over) = self.read_batch(&mut *cursor, batch_limit);
+            let open = cursor.get_or_insert_with(|| self.recording.cursor(self.range.start));
+            let (messages, bytes, pass_over) = self.read_batch(&mut **open, batch_limit);
             self.hand_over(current, messages, bytes, pass_over);
             if pass_over {
-                cursor = self.recording.cursor(self.range.start);
+                // The next pass begins when there is room for it.
+                cursor = None;
                 self.hand_over_lookback(current, before_start.clone());
             }
             batch_limit = (batch_limit * 2).min(BATCH_MESSAGES);
@@ -321,7 +326,7 @@ mod tests {
             let range = Range { start: Timestamp::MIN, end: Timestamp::MAX };
             let fed_again = move || sender.send(()).unwrap_or_default();
             Fixture {
-                feed: ReadAhead::start(recording(count), range, limit, true, fed_again).unwrap(),
+                feed: ReadAhead::start(recording(count), range, false, limit, true, fed_again).unwrap(),
                 fed,
                 state: Vec::new(),
             }

@@ -207,7 +207,14 @@ mod tests {
             let time = Timestamp::from_nanos(self.next * 1_000_000);
             self.next += 1;
             let channel = ChannelId(0);
-            Some(Message { channel, sequence: 0, log_time: time, publish_time: time, data: Bytes::new() })
+            Some(Message {
+                channel,
+                sequence: 0,
+                log_time: time,
+                publish_time: time,
+                data: Bytes::new(),
+                footprint: 0,
+            })
         }
 
         fn next_pass(&mut self) {

@@ -81,8 +81,10 @@ pub enum Command {
 pub enum Event {
     /// A message is due.
     Message(Message),
-    /// Time went to another place, by a seek or a loop.
+    /// Time went to another place: what is between is not played.
     Jumped(Timestamp),
+    /// A pass is over, and time goes on at the start.
+    Looped(Timestamp),
     /// The state at the place where time starts or went to: the last message of each channel before it.
     Lookback(Vec<Message>),
     /// Time passed without a message.
@@ -243,7 +245,7 @@ impl<F: Feed> Timeline<F> {
                     events.push(Event::Message(message));
                 }
                 (Mode::Running { clock, starved }, Peek::EndOfPass) => {
-                    if let Some(wake) = self.wait_for(self.range.end, clock, starved, now, events) {
+                    if let Some(wake) = self.wait_for(self.end(), clock, starved, now, events) {
                         break wake;
                     }
                     if !self.start_next_pass(now, events) {
@@ -265,7 +267,10 @@ impl<F: Feed> Timeline<F> {
         now: Instant,
         events: &mut Vec<Event>,
     ) -> Option<Wake> {
-        let Some(due) = clock.instant_of(time) else { return Some(Wake::Commanded) };
+        let Some(due) = clock.instant_of(time) else {
+            self.mode = Mode::Running { clock, starved: false };
+            return Some(Wake::Commanded);
+        };
         let late = now.saturating_duration_since(due);
         let waits = late > CATCH_UP || (starved && late > Duration::ZERO);
         let clock = if waits { Clock::new(now, time, self.rate) } else { clock };
@@ -276,26 +281,32 @@ impl<F: Feed> Timeline<F> {
         (due > now).then_some(Wake::At(due))
     }
 
+    /// Where the pass ends. A recording that is longer than it says is played to its true end.
+    fn end(&self) -> Timestamp {
+        self.range.end.max(self.reached)
+    }
+
     /// Goes on with the next pass, or ends. The next pass begins at the instant at which this one was over,
     /// not at the one at which that was noticed.
     fn start_next_pass(&mut self, now: Instant, events: &mut Vec<Event>) -> bool {
         self.more_passes = match self.more_passes {
             Repeat::Times(0) => {
                 self.mode = Mode::Ended;
-                self.reached = self.range.end;
-                events.push(Event::Ended(self.range.end));
+                self.reached = self.end();
+                events.push(Event::Ended(self.reached));
                 return false;
             }
             Repeat::Times(more) => Repeat::Times(more - 1),
             Repeat::Forever => Repeat::Forever,
         };
+        let end = self.end();
         self.pass += 1;
         self.feed.next_pass();
         self.reached = self.range.start;
-        events.push(Event::Jumped(self.range.start));
+        events.push(Event::Looped(self.range.start));
         self.mode = match self.mode {
             Mode::Running { clock, .. } => {
-                let end = clock.instant_of(self.range.end).unwrap_or(now);
+                let end = clock.instant_of(end).unwrap_or(now);
                 let start = clock.instant_of(self.range.start).unwrap_or(now);
                 let end = end.max(start + SHORTEST_PASS);
                 Mode::Running { clock: Clock::new(end, self.range.start, self.rate), starved: false }
@@ -326,11 +337,11 @@ impl<F: Feed> Timeline<F> {
     fn time_at(&mut self, now: Instant) -> Timestamp {
         match self.mode {
             Mode::Paused { at } | Mode::Starting { at } => at,
-            Mode::Ended => self.range.end,
+            Mode::Ended => self.reached,
             Mode::Running { clock, .. } => {
                 let limit = match self.feed.peek() {
                     Peek::Message(time) => time,
-                    Peek::EndOfPass => self.range.end,
+                    Peek::EndOfPass => self.end(),
                     Peek::Pending | Peek::Lookback => self.reached,
                 };
                 // Once told, it stays: time does not go back because the feed has less to say.
@@ -346,10 +357,11 @@ impl<F: Feed> Timeline<F> {
             Mode::Paused { at } => (State::Paused, at, None),
             Mode::Starting { at } => (State::Buffering, at, None),
             Mode::Running { starved: true, .. } => (State::Buffering, self.reached, None),
-            Mode::Running { clock, starved: false } => (State::Playing, self.reached, Some(clock)),
-            Mode::Ended => (State::Ended, self.range.end, None),
+            // What is reached is not told while the clock tells it, so that a message is no change.
+            Mode::Running { clock, starved: false } => (State::Playing, self.range.start, Some(clock)),
+            Mode::Ended => (State::Ended, self.reached, None),
         };
-        Position { state, rate: self.rate, pass: self.pass, still, clock, end: self.range.end }
+        Position { state, rate: self.rate, pass: self.pass, still, clock, end: self.end() }
     }
 }
 

@@ -73,8 +73,10 @@ fn detect_head(head: &[u8]) -> Result<Kind, String> {
         );
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let starts_like_an_object = |line: &[u8]| line.trim_ascii_start().first() == Some(&b'{');
-    if !head.contains(&0) && text.split(|&byte| byte == b'\n').any(starts_like_an_object) {
+    let object = |line: &&[u8]| line.trim_ascii_start().first() == Some(&b'{');
+    // Zeros may come later: a crash can leave them behind the last line that reached the disk.
+    let mut lines = text.split(|&byte| byte == b'\n').take_while(|line| !line.contains(&0));
+    if lines.any(|line| object(&line)) {
         return Ok(Kind::Jsonl);
     }
     if text.trim_ascii_start().first() == Some(&b'[') {
@@ -98,6 +100,7 @@ mod tests {
     fn a_recording_is_known_by_its_first_bytes() {
         assert_eq!(detect_head(b"\x89MCAP0\r\n\x01"), Ok(Kind::Mcap));
         assert_eq!(detect_head(b"\xef\xbb\xbf\r\n {\"topic\""), Ok(Kind::Jsonl));
+        assert_eq!(detect_head(b"{\"topic\": 1}\n\0\0\0"), Ok(Kind::Jsonl));
         assert_eq!(detect_head(b"starting recorder\n{\"topic\": 1}"), Ok(Kind::Jsonl));
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::frame;
 use super::outbox::{Counts, Outbox, SubscribeError};
 use crate::foxglove::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, Subprotocol, Subscription};
 use crate::playback::{Audience, Event, Position, Range, Rate, State as PlaybackState};
-use crate::recording::{Channel, ChannelId, Message, Problems};
+use crate::recording::{Channel, ChannelId, Message, Problem, Problems};
 use crate::time::Timestamp;
 
 /// A batch of advertised channels is full when it has so many bytes of JSON.
@@ -54,6 +54,8 @@ pub struct Traffic {
     pub sent_bytes: u64,
     /// How many were left out for clients that take less than is played.
     pub dropped: u64,
+    /// How many were not sent at the end, to clients that took nothing any more.
+    pub undelivered: u64,
 }
 
 /// All clients, and what they have in common.
@@ -81,6 +83,9 @@ struct State {
     latest: Vec<Latest>,
     /// What those who left got.
     past: Traffic,
+    /// How many of the recording's problems are known to the clients, and the frames that tell of them.
+    problems: usize,
+    problem_statuses: Vec<Bytes>,
 }
 
 /// The last message of a channel.
@@ -115,12 +120,15 @@ impl Hub {
             data_start_time: options.control.then(|| range.start.into()),
             data_end_time: options.control.then(|| range.end.into()),
         };
+        let known = problems.list();
         let state = State {
             guests: BTreeMap::new(),
             next_guest: 0,
             time: range.start,
             latest: vec![Latest::default(); channels.len()],
             past: Traffic::default(),
+            problems: known.len(),
+            problem_statuses: problem_statuses(&known, 0),
         };
         Hub {
             name: options.name.clone(),
@@ -163,8 +171,8 @@ impl Hub {
         let id = state.next_guest;
         state.next_guest += 1;
         outbox.greet(self.server_info.clone(), state.time, &self.advertise);
-        for status in self.problem_statuses(0) {
-            outbox.push(status);
+        for status in &state.problem_statuses {
+            outbox.push(status.clone());
         }
         let hears_states = self.control && protocol == Subprotocol::SdkV1;
         if hears_states {
@@ -181,29 +189,13 @@ impl Hub {
         Guest { hub: Arc::clone(self), id, address, outbox }
     }
 
-    /// Frames that tell of the recording's problems from the `first` on.
-    fn problem_statuses(&self, first: usize) -> Vec<Bytes> {
-        let problems = self.problems.list();
-        let warn = |message: &str, id: &str| {
-            let status = ServerMessage::Status { level: StatusLevel::Warning, message, id: Some(id) };
-            frame::text(&status.to_json())
-        };
-        let new = problems.iter().enumerate().take(TOLD_PROBLEMS).skip(first);
-        let mut statuses: Vec<Bytes> = new
-            .map(|(index, problem)| warn(&problem.to_string(), &format!("fgplay/problem/{index}")))
-            .collect();
-        if problems.len() > TOLD_PROBLEMS.max(first) {
-            let more =
-                format!("{} more problems of this kind are in fgplay's log", problems.len() - TOLD_PROBLEMS);
-            statuses.push(warn(&more, "fgplay/problem/more"));
-        }
-        statuses
-    }
-
     /// What was sent and dropped so far.
     pub fn traffic(&self) -> Traffic {
-        let state = self.lock();
-        state.guests.values().map(|guest| guest.outbox.counts()).fold(state.past, |mut sum, counts| {
+        let (past, outboxes) = {
+            let state = self.lock();
+            (state.past, state.outboxes())
+        };
+        outboxes.iter().map(|outbox| outbox.counts()).fold(past, |mut sum, counts| {
             sum.add(&counts);
             sum
         })
@@ -225,7 +217,8 @@ impl Traffic {
     fn add(&mut self, counts: &Counts) {
         self.sent += counts.sent;
         self.sent_bytes += counts.sent_bytes;
-        self.dropped += counts.dropped_total();
+        self.dropped += counts.dropped;
+        self.undelivered += counts.undelivered;
     }
 }
 
@@ -259,24 +252,25 @@ impl Audience for Listener {
     }
 
     fn deliver(&mut self, events: &[Event]) {
-        self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_)));
+        self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_) | Event::Looped(_)));
         let mut state = self.hub.lock();
         for event in events.iter().rev() {
             state.time = match event {
                 Event::Message(message) => message.log_time,
-                Event::Jumped(time) | Event::Tick(time) | Event::Ended(time) => *time,
+                Event::Jumped(time) | Event::Looped(time) | Event::Tick(time) | Event::Ended(time) => *time,
                 Event::Lookback(_) | Event::Stalled(_) => continue,
             };
             break;
         }
+        let now = Instant::now();
         for guest in state.guests.values() {
-            guest.outbox.deliver(events);
+            guest.outbox.deliver(events, now);
         }
         for event in events {
             match event {
                 Event::Message(message) => state.remember(message),
                 Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
-                Event::Jumped(_) => state.latest.fill(Latest::default()),
+                Event::Jumped(_) | Event::Looped(_) => state.latest.fill(Latest::default()),
                 Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
                 Event::Tick(_) | Event::Ended(_) => {}
             }
@@ -285,6 +279,11 @@ impl Audience for Listener {
 }
 
 impl State {
+    /// Of all clients, so that what takes time can be done without the lock.
+    fn outboxes(&self) -> Vec<Arc<Outbox>> {
+        self.guests.values().map(|guest| Arc::clone(&guest.outbox)).collect()
+    }
+
     fn remember(&mut self, message: &Message) {
         let latest = &mut self.latest[message.channel.0 as usize];
         *latest = Latest { message: Some(message.clone()), detached: false };
@@ -294,7 +293,10 @@ impl State {
     fn detach(&mut self) {
         for latest in self.latest.iter_mut().filter(|latest| !latest.detached) {
             if let Some(message) = &mut latest.message {
-                message.data = Bytes::copy_from_slice(&message.data);
+                if message.footprint > message.data.len() {
+                    message.data = Bytes::copy_from_slice(&message.data);
+                    message.footprint = message.data.len();
+                }
                 latest.detached = true;
             }
         }
@@ -355,13 +357,14 @@ impl Drop for Guest {
 pub(super) async fn watch(hub: Arc<Hub>) {
     let mut rounds = tokio::time::interval(NEWS);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut problems = hub.problems.list().len();
     loop {
         rounds.tick().await;
-        let news = hub.problem_statuses(problems);
-        problems = hub.problems.list().len();
+        let problems = hub.problems.list();
         let mut state = hub.lock();
         state.detach();
+        let known = std::mem::replace(&mut state.problems, problems.len());
+        let news = if known < problems.len() { problem_statuses(&problems, known) } else { Vec::new() };
+        state.problem_statuses.extend(news.iter().cloned());
         for guest in state.guests.values_mut() {
             for status in &news {
                 guest.outbox.push_answer(status.clone());
@@ -371,6 +374,25 @@ pub(super) async fn watch(hub: Arc<Hub>) {
             }
         }
     }
+}
+
+/// Frames that tell of the recording's problems from the `first` on.
+fn problem_statuses(problems: &[Problem], first: usize) -> Vec<Bytes> {
+    let status = |level, message: &str, id: &str| {
+        frame::text(&ServerMessage::Status { level, message, id: Some(id) }.to_json())
+    };
+    let new = problems.iter().enumerate().take(TOLD_PROBLEMS).skip(first);
+    let mut statuses: Vec<Bytes> = new
+        .map(|(index, problem)| {
+            let level = if problem.data_lost { StatusLevel::Warning } else { StatusLevel::Info };
+            status(level, &problem.to_string(), &format!("fgplay/problem/{index}"))
+        })
+        .collect();
+    if problems.len() > TOLD_PROBLEMS && first <= TOLD_PROBLEMS {
+        let more = "there are more problems of this kind; fgplay's log has them all";
+        statuses.push(status(StatusLevel::Warning, more, "fgplay/problem/more"));
+    }
+    statuses
 }
 
 impl Entry {
@@ -389,26 +411,30 @@ impl Entry {
             return Some(frame::text(&ServerMessage::RemoveStatus { status_ids: &[DROPPED] }.to_json()));
         }
         self.calm_rounds = Some(0);
-        let message = describe_dropped(counts, &last, topics);
+        let message = describe_dropped(counts, &last, &self.outbox.dropped(), topics);
         let status =
             ServerMessage::Status { level: StatusLevel::Warning, message: &message, id: Some(DROPPED) };
         Some(frame::text(&status.to_json()))
     }
 }
 
-/// "312 messages were dropped for this connection, 298 of them on /lidar/points: it takes 2.1 MB/s of 13.6"
-fn describe_dropped(counts: &Counts, last: &Counts, topics: &[String]) -> String {
+/// "312 messages were dropped for this connection so far, 298 of them on /lidar/points: it takes 2.1 MB/s of
+/// 13.6"
+fn describe_dropped(
+    counts: &Counts,
+    last: &Counts,
+    dropped: &BTreeMap<ChannelId, u64>,
+    topics: &[String],
+) -> String {
     let megabytes = |now: u64, before: u64| (now - before) as f64 / NEWS.as_secs_f64() / 1e6;
-    let by_count = |(channel, count): &(&ChannelId, &u64)| (**count, std::cmp::Reverse(**channel));
-    let (worst, most) = counts
-        .dropped
+    let (worst, most) = dropped
         .iter()
-        .max_by_key(by_count)
+        .max_by_key(|(_, count)| **count)
         .and_then(|(channel, count)| Some((topics.get(channel.0 as usize)?.as_str(), *count)))
         .unwrap_or_default();
     format!(
         "{} messages were dropped for this connection so far, {most} of them on {worst}: it takes {:.1} MB/s of {:.1}",
-        counts.dropped_total(),
+        counts.dropped,
         megabytes(counts.sent_bytes, last.sent_bytes),
         megabytes(counts.offered_bytes, last.offered_bytes),
     )

@@ -1,32 +1,38 @@
-//! What waits for one client: an ordered queue, bounded in bytes, and what is left out where it is full.
+//! What waits for one client: in the order in which it came, bounded in bytes, and fair to small topics where
+//! it is too much.
 
 mod batch;
-mod shed;
+mod waiting;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 
 pub(super) use batch::Batch;
+use waiting::{Waiting, WaitingMessage};
 
-use crate::foxglove::Subscription;
+use super::frame;
+use crate::foxglove::{self, Subscription};
 use crate::playback::Event;
 use crate::recording::{ChannelId, Message};
 use crate::time::Timestamp;
 
-/// What a queued message costs beside its payload, in bytes.
-const OVERHEAD: usize = size_of::<Item>();
-
 /// How many bytes of answers may wait for a client before it has to read them to get more.
 const ANSWERS_LIMIT: usize = 256 * 1024;
 
-/// Above this backlog payloads are copied out of the chunks that they are slices of, unless they are as
-/// large as chunks are: otherwise a slow client that waits for a small topic would keep whole chunks alive.
-const DETACH_ABOVE: usize = 1024 * 1024;
-const DETACH_BELOW: usize = 1024 * 1024;
+/// How long a client hears nothing of the time, before it is told what time it is although none of its topics
+/// has a message. A little less than the rhythm in which the timeline tells the time when nothing happens.
+const QUIET: Duration = Duration::from_millis(90);
+
+/// What a queued frame costs beside its bytes.
+const FRAME_OVERHEAD: usize = size_of::<Frames>();
 
 /// The queue of one client.
 ///
@@ -38,34 +44,45 @@ pub(super) struct Outbox {
     filled: Notify,
     /// How many bytes of messages may wait.
     limit: usize,
+    /// How many bytes the socket has taken.
+    written: AtomicU64,
 }
 
 struct State {
-    queue: VecDeque<Item>,
-    /// Payload and overhead of the messages in the queue, in bytes.
-    message_bytes: usize,
-    /// Size of the answers in the queue, in bytes.
+    /// Counts what was put in, so that what waits in different places comes out in order.
+    sequence: u64,
+    /// Whole frames that are no messages: what the client is told first, statuses, answers.
+    frames: VecDeque<Frames>,
+    /// The messages, by channel.
+    waiting: Waiting,
+    /// Where time went last, and when that was put in. Messages bring their own time, so that no other than the
+    /// last one matters.
+    time: Option<(u64, Timestamp)>,
+    /// Size of the answers in `frames`, in bytes.
     answer_bytes: usize,
     /// Wants to hear when there is room for answers again.
     answerer: Option<Waker>,
-    /// The subscription id of each channel that is subscribed to.
-    subscriptions: Vec<Option<u32>>,
+    /// The channel of each subscription id.
     channels: HashMap<u32, ChannelId>,
     /// The time of the last Time message that was taken out.
-    time: Option<Timestamp>,
-    /// No more is put in; once the queue is empty, the connection is over.
+    told: Option<Timestamp>,
+    /// When something was last queued that tells the time.
+    told_at: Option<Instant>,
+    /// No more messages are put in.
+    closing: bool,
+    /// Nothing more is put in; once everything is taken out, the connection is over.
     finished: bool,
+    /// How many messages were taken out.
+    taken: u64,
     counts: Counts,
 }
 
-enum Item {
-    /// Whole frames. Whether they answer the client, and so count against [`ANSWERS_LIMIT`].
-    Frames { bytes: Bytes, answer: bool },
-    /// The time went on or jumped.
-    Time(Timestamp),
-    /// A message, under the subscription id that it was queued for. One of the past comes with its own log
-    /// time, but does not set the time back.
-    Message { channel: ChannelId, subscription: u32, log_time: Timestamp, past: bool, data: Bytes },
+/// Whole frames that wait.
+struct Frames {
+    sequence: u64,
+    bytes: Bytes,
+    /// Whether they answer the client, and so count against [`ANSWERS_LIMIT`].
+    answer: bool,
 }
 
 /// What became of the messages that were meant for a client.
@@ -77,15 +94,10 @@ pub(super) struct Counts {
     pub sent_bytes: u64,
     /// Payload of all that were meant for it, in bytes.
     pub offered_bytes: u64,
-    /// How many were left out, by channel. Empty while there is none.
-    pub dropped: HashMap<ChannelId, u64>,
-}
-
-impl Counts {
-    /// How many were left out.
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum()
-    }
+    /// How many were left out since it takes less than is played.
+    pub dropped: u64,
+    /// How many were not sent before it was given up.
+    pub undelivered: u64,
 }
 
 /// Why a subscription is refused, in words for whoever wrote the client.
@@ -103,67 +115,93 @@ impl Outbox {
     /// An empty queue for a client, for a recording with so many channels. `limit` is in bytes.
     pub fn new(channels: usize, limit: usize) -> Self {
         let state = State {
-            queue: VecDeque::new(),
-            message_bytes: 0,
+            sequence: 0,
+            frames: VecDeque::new(),
+            waiting: Waiting::new(channels),
+            time: None,
             answer_bytes: 0,
             answerer: None,
-            subscriptions: vec![None; channels],
             channels: HashMap::new(),
-            time: None,
+            told: None,
+            told_at: None,
+            closing: false,
             finished: false,
+            taken: 0,
             counts: Counts::default(),
         };
-        Outbox { state: Mutex::new(state), filled: Notify::new(), limit }
+        Outbox { state: Mutex::new(state), filled: Notify::new(), limit, written: AtomicU64::new(0) }
     }
 
     /// Sends the messages of a channel from now on.
     pub fn subscribe(&self, wanted: Subscription) -> Result<(), SubscribeError> {
         let mut state = self.lock();
-        let slot = state
-            .subscriptions
-            .get_mut(wanted.channel.0 as usize)
-            .ok_or(SubscribeError::NoSuchChannel(wanted.channel))?;
-        if slot.is_some() {
-            return Err(SubscribeError::Again(wanted.channel));
-        }
         if state.channels.contains_key(&wanted.id) {
             return Err(SubscribeError::IdInUse(wanted.id));
         }
-        state.subscriptions[wanted.channel.0 as usize] = Some(wanted.id);
+        state.waiting.subscribe(wanted)?;
         state.channels.insert(wanted.id, wanted.channel);
         Ok(())
     }
 
-    /// Sends no more for a subscription, also not what is queued for it. Says whether there was one.
+    /// Sends no more for a subscription, also not what waits for it. Says whether there was one.
     pub fn unsubscribe(&self, id: u32) -> bool {
         let mut state = self.lock();
         let Some(channel) = state.channels.remove(&id) else { return false };
-        state.subscriptions[channel.0 as usize] = None;
+        state.waiting.unsubscribe(channel);
         true
     }
 
-    /// Queues what happens on the timeline, as far as the client subscribed to it.
-    pub fn deliver(&self, events: &[Event]) {
+    /// Queues what happens on the timeline, as far as the client subscribed to it. `now` is when that is.
+    pub fn deliver(&self, events: &[Event], now: Instant) {
         let mut state = self.lock();
-        if state.finished {
+        if state.closing {
             return;
         }
-        let before = state.queue.len();
+        let before = state.sequence;
+        let mut passed = None;
+        let behind = !state.waiting.is_empty();
+        let mut position = None;
         for event in events {
             match event {
-                Event::Message(message) => self.queue_message(&mut state, message, false),
+                Event::Message(message) => {
+                    passed = Some(message.log_time);
+                    state.queue(message, message.log_time, behind);
+                }
                 Event::Lookback(messages) => {
                     for message in messages {
-                        self.queue_message(&mut state, message, true);
+                        state.queue(message, position.unwrap_or(message.log_time), behind);
                     }
                 }
-                Event::Jumped(time) | Event::Ended(time) => state.queue_time(*time),
-                // Who is behind hears of the time with the messages that come.
-                Event::Tick(time) if state.queue.is_empty() => state.queue_time(*time),
-                Event::Tick(_) | Event::Stalled(_) => {}
+                Event::Looped(time) | Event::Ended(time) => {
+                    position = Some(*time);
+                    state.queue_time(*time);
+                }
+                Event::Jumped(time) => {
+                    // Nobody wants to see the rest of where time was.
+                    state.waiting.clear();
+                    position = Some(*time);
+                    state.queue_time(*time);
+                }
+                Event::Tick(time) => passed = Some(*time),
+                Event::Stalled(_) => {}
+            }
+            if state.waiting.bytes() > self.limit {
+                state.shed(self.limit);
             }
         }
-        let filled = state.queue.len() > before;
+        // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
+        let quiet = state.told_at.is_none_or(|told| now.saturating_duration_since(told) >= QUIET);
+        if state.sequence == before
+            && quiet
+            && !behind
+            && let Some(time) = passed
+        {
+            state.queue_time(time);
+        }
+        let filled = state.sequence > before;
+        if filled {
+            state.told_at = Some(now);
+        }
         drop(state);
         if filled {
             self.filled.notify_one();
@@ -173,25 +211,10 @@ impl Outbox {
     /// Queues a message from before the position, for a client that has just subscribed to its channel.
     pub fn deliver_past(&self, position: Timestamp, message: &Message) {
         let mut state = self.lock();
-        if !state.finished {
-            state.queue_time(position);
-            self.queue_message(&mut state, message, true);
+        if !state.closing {
+            state.queue(message, position, true);
             drop(state);
             self.filled.notify_one();
-        }
-    }
-
-    fn queue_message(&self, state: &mut State, message: &Message, past: bool) {
-        let Some(subscription) = state.subscriptions[message.channel.0 as usize] else { return };
-        let size = message.data.len();
-        let detach = state.message_bytes > DETACH_ABOVE && size < DETACH_BELOW;
-        let data = if detach { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
-        let (channel, log_time) = (message.channel, message.log_time);
-        state.queue.push_back(Item::Message { channel, subscription, log_time, past, data });
-        state.message_bytes += size + OVERHEAD;
-        state.counts.offered_bytes += size as u64;
-        if state.message_bytes > self.limit {
-            state.shed(self.limit);
         }
     }
 
@@ -200,7 +223,8 @@ impl Outbox {
     pub fn greet(&self, server_info: Bytes, time: Timestamp, channels: &[Bytes]) {
         let mut state = self.lock();
         state.push(server_info, false);
-        state.queue_time(time);
+        state.push(frame::binary(&foxglove::time(time)), false);
+        state.told = Some(time);
         for frame in channels {
             state.push(frame.clone(), false);
         }
@@ -214,8 +238,8 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Queues a frame that answers something the client sent. Where too many of them wait already, it is
-    /// left out: says whether it was taken.
+    /// Queues a frame that answers something the client sent, or tells it something. Where too many of them
+    /// wait already, it is left out: says whether it was taken.
     pub fn push_answer(&self, frame: Bytes) -> bool {
         let mut state = self.lock();
         let room = state.answer_bytes < ANSWERS_LIMIT;
@@ -240,22 +264,49 @@ impl Outbox {
         Poll::Ready(())
     }
 
-    /// Takes nothing more. What is queued is still sent, and then the connection is over.
-    pub fn finish(&self) {
-        self.lock().finished = true;
+    /// Takes no more messages, and leaves out those that wait: who hangs up does not miss them. Answers are still
+    /// taken.
+    pub fn stop_messages(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.waiting.clear();
+    }
+
+    /// Takes nothing more after `last`. What waits is still sent before it, and then the connection is over.
+    pub fn finish(&self, last: Bytes) {
+        let mut state = self.lock();
+        state.push(last, false);
+        state.closing = true;
+        state.finished = true;
+        drop(state);
         self.filled.notify_one();
     }
 
-    /// Leaves out all messages that are queued, but not the frames. They do not count as dropped: who hung
-    /// up does not miss them.
-    pub fn clear_messages(&self) {
+    /// Takes nothing more, and leaves out all messages that wait. The frames that wait are sent, then `last`, and
+    /// then the connection is over.
+    pub fn hang_up(&self, last: Option<Bytes>) {
         let mut state = self.lock();
-        state.queue.retain(|item| matches!(item, Item::Frames { .. }));
-        state.message_bytes = 0;
+        state.waiting.clear();
+        if let Some(last) = last {
+            state.push(last, false);
+        }
+        state.closing = true;
+        state.finished = true;
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Gives up what still waits, and counts it as undelivered.
+    pub fn give_up(&self) {
+        let mut state = self.lock();
+        state.counts.undelivered = state.waiting.len() + state.taken - state.counts.sent;
+        state.waiting.clear();
+        state.closing = true;
+        state.finished = true;
     }
 
     /// Takes out as much as one write should have; waits until there is something. `false` when the queue is
-    /// [finished](Self::finish) and empty.
+    /// finished and empty.
     pub async fn next_batch(&self, batch: &mut Batch) -> bool {
         loop {
             {
@@ -272,14 +323,31 @@ impl Outbox {
         }
     }
 
+    /// Writes a batch to `socket`.
+    pub async fn write(&self, batch: &Batch, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let note = |bytes: usize| {
+            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        };
+        batch.write_to(socket, note).await?;
+        let mut state = self.lock();
+        state.counts.sent += batch.messages();
+        state.counts.sent_bytes += batch.payload_bytes();
+        Ok(())
+    }
+
+    /// How many bytes the socket has taken so far.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     /// What became of the messages so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts.clone()
     }
 
-    /// Payload and overhead of the messages that wait, in bytes.
-    pub fn waiting_bytes(&self) -> usize {
-        self.lock().message_bytes
+    /// How many messages were left out, by channel.
+    pub fn dropped(&self) -> BTreeMap<ChannelId, u64> {
+        self.lock().waiting.dropped().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -289,49 +357,71 @@ impl Outbox {
 }
 
 impl State {
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
     fn push(&mut self, bytes: Bytes, answer: bool) {
         if self.finished {
             return;
         }
         if answer {
-            self.answer_bytes += bytes.len();
+            self.answer_bytes += bytes.len() + FRAME_OVERHEAD;
         }
-        self.queue.push_back(Item::Frames { bytes, answer });
+        let sequence = self.next_sequence();
+        self.frames.push_back(Frames { sequence, bytes, answer });
     }
 
     fn queue_time(&mut self, time: Timestamp) {
-        // Of several times in a row only the last one matters.
-        match self.queue.back_mut() {
-            Some(Item::Time(last)) => *last = time,
-            _ => self.queue.push_back(Item::Time(time)),
-        }
+        self.time = Some((self.next_sequence(), time));
     }
 
-    /// Moves items from the queue to `batch` until that is full.
+    /// Queues a message that is to be preceded by this time. Who is `behind` would keep alive what the payload is
+    /// a slice of, so where that is much more than the payload, it gets a copy.
+    fn queue(&mut self, message: &Message, time: Timestamp, behind: bool) {
+        if !self.waiting.wants(message.channel) {
+            return;
+        }
+        let size = message.data.len();
+        let copy = behind && message.footprint / 2 > size;
+        let data = if copy { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
+        let sequence = self.next_sequence();
+        self.counts.offered_bytes += size as u64;
+        let log_time = message.log_time;
+        self.waiting.push(message.channel, WaitingMessage { sequence, time, log_time, data });
+    }
+
+    /// Leaves out messages until an eighth of `limit` is free, so that this is not needed for every message.
+    fn shed(&mut self, limit: usize) {
+        self.counts.dropped += self.waiting.shed(limit - limit / 8);
+    }
+
+    /// Moves what waits to `batch`, in order, until that is full.
     fn take(&mut self, batch: &mut Batch) {
         batch.clear();
         while !batch.is_full() {
-            let Some(item) = self.queue.pop_front() else { break };
-            match item {
-                Item::Frames { bytes, answer } => {
-                    if answer {
-                        self.answer_bytes -= bytes.len();
-                    }
-                    batch.push_frames(bytes);
+            let frames = self.frames.front().map_or(u64::MAX, |frames| frames.sequence);
+            let time = self.time.map_or(u64::MAX, |(sequence, _)| sequence);
+            let message = self.waiting.first().unwrap_or(u64::MAX);
+            let first = frames.min(time).min(message);
+            if first == u64::MAX {
+                break;
+            } else if first == message
+                && let Some((subscription, message)) = self.waiting.pop_first()
+            {
+                self.put_time(batch, message.time);
+                self.taken += 1;
+                batch.push_message(subscription, message.log_time, message.data);
+            } else if first == time
+                && let Some((_, time)) = self.time.take()
+            {
+                self.put_time(batch, time);
+            } else if let Some(frames) = self.frames.pop_front() {
+                if frames.answer {
+                    self.answer_bytes -= frames.bytes.len() + FRAME_OVERHEAD;
                 }
-                Item::Time(time) => self.put_time(batch, time),
-                Item::Message { channel, subscription, log_time, past, data } => {
-                    self.message_bytes -= data.len() + OVERHEAD;
-                    if self.subscriptions[channel.0 as usize] != Some(subscription) {
-                        continue;
-                    }
-                    if !past {
-                        self.put_time(batch, log_time);
-                    }
-                    self.counts.sent += 1;
-                    self.counts.sent_bytes += data.len() as u64;
-                    batch.push_message(subscription, log_time, data);
-                }
+                batch.push_frames(frames.bytes);
             }
         }
         if self.answer_bytes < ANSWERS_LIMIT
@@ -343,8 +433,8 @@ impl State {
 
     /// A Time message, unless the last one said the same.
     fn put_time(&mut self, batch: &mut Batch, time: Timestamp) {
-        if self.time != Some(time) {
-            self.time = Some(time);
+        if self.told != Some(time) {
+            self.told = Some(time);
             batch.push_time(time);
         }
     }

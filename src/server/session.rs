@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -26,6 +27,12 @@ use crate::playback::Remote;
 
 /// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// How much the WebSocket library may have to answer to pings that the client sends without reading, in bytes.
+const UNANSWERED_LIMIT: usize = 64 * 1024;
+
+/// How many mistakes in one message a client is told one by one.
+const MISTAKES_TOLD: usize = 10;
 
 /// The longest id of a request that is taken, in bytes. It has to be sent back.
 const REQUEST_ID_LIMIT: usize = 1024;
@@ -65,6 +72,7 @@ pub(super) async fn run(
     let config = WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(0)
+        .max_write_buffer_size(UNANSWERED_LIMIT)
         .max_message_size(Some(MESSAGE_LIMIT))
         .max_frame_size(Some(MESSAGE_LIMIT));
     let ear = Ear::new(first, read, Arc::clone(&outbox));
@@ -77,9 +85,9 @@ pub(super) async fn run(
     writing.abort();
     let counts = outbox.counts();
     tracing::info!(
-        "client {address} left ({reason}): {} messages sent, {} dropped",
+        "client {address} left ({reason}): {} messages sent, {} not",
         counts.sent,
-        counts.dropped_total()
+        counts.dropped + counts.undelivered
     );
     drop(guest);
     // From here on the server no longer waits for this session.
@@ -125,21 +133,22 @@ impl Session<'_> {
             Message::Binary(bytes) => ClientMessage::parse_binary(&bytes),
             Message::Close(_) => {
                 // It will read no message any more, only the answer to its close frame.
-                self.outbox.clear_messages();
+                self.outbox.stop_messages();
                 return None;
             }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return None,
         };
         let result = match wanted {
-            Ok(ClientMessage::Subscribe(subscriptions)) => subscriptions
-                .into_iter()
-                .filter_map(|wanted| self.guest.subscribe(wanted).err())
-                .try_for_each(|error| self.complain(StatusLevel::Error, &error.to_string())),
-            Ok(ClientMessage::Unsubscribe(ids)) => {
-                ids.into_iter().filter(|id| !self.guest.unsubscribe(*id)).try_for_each(|id| {
-                    self.complain(StatusLevel::Warning, &format!("there is no subscription with id {id}"))
-                })
-            }
+            Ok(ClientMessage::Subscribe(subscriptions)) => self.complain_of_all(
+                StatusLevel::Error,
+                subscriptions.into_iter().filter_map(|wanted| self.guest.subscribe(wanted).err()),
+            ),
+            Ok(ClientMessage::Unsubscribe(ids)) => self.complain_of_all(
+                StatusLevel::Warning,
+                ids.into_iter()
+                    .filter(|id| !self.guest.unsubscribe(*id))
+                    .map(|id| format!("there is no subscription with id {id}")),
+            ),
             Ok(ClientMessage::PlaybackControl(request)) => self.control(request).await,
             Err(error) => self.complain(StatusLevel::Error, &error.to_string()),
         };
@@ -179,6 +188,25 @@ impl Session<'_> {
         }
     }
 
+    /// Tells the client what is wrong with what it said: the first few mistakes, and how many there are.
+    fn complain_of_all(
+        &self,
+        level: StatusLevel,
+        mistakes: impl Iterator<Item = impl ToString>,
+    ) -> Result<(), End> {
+        let mut count = 0;
+        for mistake in mistakes {
+            count += 1;
+            if count <= MISTAKES_TOLD {
+                self.complain(level, &mistake.to_string())?;
+            }
+        }
+        if count <= MISTAKES_TOLD {
+            return Ok(());
+        }
+        self.complain(level, &format!("and {} more mistakes in the same message", count - MISTAKES_TOLD))
+    }
+
     /// Tells the client what is wrong with what it said.
     fn complain(&self, level: StatusLevel, message: &str) -> Result<(), End> {
         tracing::debug!("client {}: {message}", self.guest.address());
@@ -188,29 +216,30 @@ impl Session<'_> {
 
     /// Ends the connection as the protocol has it, within bounded time, and says why it ended.
     async fn close(&self, end: End, client: &mut WebSocketStream<Ear>, writing: &mut Writing) -> String {
-        let (code, reason, patience) = match end {
-            End::Broken(reason) => return reason,
-            End::Left(reason) => {
-                // What the WebSocket library answered to a close frame still has to go out.
-                self.outbox.clear_messages();
-                self.outbox.finish();
-                sent(self.outbox, writing, CLOSE_TIME).await;
+        let reason = match end {
+            End::Broken(reason) => {
+                self.outbox.hang_up(None);
                 return reason;
             }
-            End::Refused(code, reason) => (code, reason, CLOSE_TIME),
-            End::Shutdown(Shutdown::WhenSent) => {
-                (CloseCode::Normal, "the recording is over".into(), PATIENCE)
+            End::Left(reason) => {
+                // What the WebSocket library answered to a close frame still has to go out.
+                self.outbox.hang_up(None);
+                self.sent(writing, CLOSE_TIME).await;
+                return reason;
             }
-            End::Shutdown(_) => (CloseCode::GoingAway, "fgplay was stopped".into(), CLOSE_TIME),
+            End::Shutdown(Shutdown::WhenSent) => {
+                let reason = "the recording is over";
+                self.outbox.finish(frame::close(CloseCode::Normal, reason));
+                if !self.everything_sent(writing).await {
+                    return format!("{reason}; it took nothing for {} s", PATIENCE.as_secs());
+                }
+                reason.to_owned()
+            }
+            End::Shutdown(_) => {
+                self.hang_up(CloseCode::GoingAway, "fgplay was stopped".into(), writing).await
+            }
+            End::Refused(code, reason) => self.hang_up(code, reason, writing).await,
         };
-        if patience < PATIENCE {
-            self.outbox.clear_messages();
-        }
-        self.outbox.push(frame::close(code, &reason));
-        self.outbox.finish();
-        if !sent(self.outbox, writing, patience).await {
-            return format!("{reason}; it did not take what waited for it");
-        }
         // The end of what it sends says that it got everything. Without reading up to there, the system would
         // reset the connection, and what is on its way would be lost.
         let mut rest = [0; 1024];
@@ -218,25 +247,52 @@ impl Session<'_> {
         timeout(CLOSE_TIME, over).await.unwrap_or_default();
         reason
     }
+
+    /// Closes the connection without what waits for the client.
+    async fn hang_up(&self, code: CloseCode, reason: String, writing: &mut Writing) -> String {
+        self.outbox.hang_up(Some(frame::close(code, &reason)));
+        self.sent(writing, CLOSE_TIME).await;
+        reason
+    }
+
+    /// Waits until the client took everything, or the server is told to end at once. Given up where it takes
+    /// nothing for too long.
+    async fn everything_sent(&self, writing: &mut Writing) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            sent = self.sent(writing, PATIENCE) => sent,
+            () = told_to_end_now(&mut stop) => {
+                self.outbox.hang_up(None);
+                self.sent(writing, CLOSE_TIME).await
+            }
+        }
+    }
+
+    /// Waits until everything is written. Given up, and counted, when the client takes nothing for so long.
+    async fn sent(&self, writing: &mut Writing, patience: Duration) -> bool {
+        loop {
+            let before = self.outbox.written();
+            match timeout(patience, &mut *writing).await {
+                Ok(Ok(Ok(()))) => return true,
+                Err(_) if self.outbox.written() > before => {}
+                _ => {
+                    self.outbox.give_up();
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the server ends without waiting for anybody.
+async fn told_to_end_now(stop: &mut watch::Receiver<Shutdown>) {
+    stop.wait_for(|shutdown| *shutdown == Shutdown::Now).await.map(drop).unwrap_or_default();
 }
 
 /// Waits until the server ends.
 async fn told_to_end(stop: &mut watch::Receiver<Shutdown>) -> Shutdown {
     let shutdown = stop.wait_for(|shutdown| *shutdown != Shutdown::No).await;
     shutdown.map_or(Shutdown::Now, |shutdown| *shutdown)
-}
-
-/// Waits until everything is written. Given up when the client takes nothing for so long.
-async fn sent(outbox: &Outbox, writing: &mut Writing, patience: Duration) -> bool {
-    loop {
-        let before = outbox.waiting_bytes();
-        if let Ok(written) = timeout(patience, &mut *writing).await {
-            return matches!(written, Ok(Ok(())));
-        }
-        if outbox.waiting_bytes() == before {
-            return false;
-        }
-    }
 }
 
 /// What follows from an error of the WebSocket library.
@@ -249,6 +305,13 @@ fn end_of(error: Error) -> End {
             End::Refused(CloseCode::TooBig, reason)
         }
         Error::Utf8(_) => End::Refused(CloseCode::NotUtf8, "a text message is not UTF-8".into()),
+        Error::WriteBufferFull(_) => {
+            End::Refused(CloseCode::Policy, "too many pings without reading the answers".into())
+        }
+        // The connection is gone, by the client's crash or the network.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => {
+            End::Left("the connection was lost".into())
+        }
         Error::Protocol(_) | Error::AttackAttempt => End::Refused(CloseCode::Protocol, reason),
         _ => End::Left(reason),
     }

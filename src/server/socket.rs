@@ -60,7 +60,7 @@ impl AsyncWrite for Ear {
 pub(super) async fn drain(outbox: Arc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> {
     let mut batch = Batch::default();
     while outbox.next_batch(&mut batch).await {
-        batch.write_to(&mut socket).await?;
+        outbox.write(&batch, &mut socket).await?;
     }
     tokio::io::AsyncWriteExt::shutdown(&mut socket).await
 }

@@ -56,6 +56,13 @@ impl Server {
         (status.code(), self.stderr.take().unwrap().join().unwrap())
     }
 
+    /// How much memory it has, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn resident_bytes(&self) -> usize {
+        let statistics = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        statistics.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
     /// Sends it a signal.
     #[cfg(unix)]
     pub fn signal(&self, name: &str) {

@@ -177,7 +177,7 @@ async fn channels_of_every_kind_are_advertised_as_viewers_need_them() {
     );
     client.subscribe_to_all().await;
     let (level, text) = client.status().await;
-    assert_eq!(level, 1);
+    assert_eq!(level, 0);
     assert!(text.contains("/twice (pkg.B)"), "{text}");
     let data: Vec<_> = messages(&client.rest().await).into_iter().map(|message| message.2).collect();
     assert_eq!(data, [vec![1], vec![2], vec![3], vec![4; 3000], b"{}".to_vec()]);
@@ -251,6 +251,60 @@ async fn a_client_that_leaves_or_unsubscribes_does_not_disturb_another() {
     assert!(messages(&changes.rest().await).len() < 1000);
 }
 
+#[tokio::test]
+async fn many_mistakes_in_one_message_are_told_in_a_few_statuses() {
+    let recording = ticks(10);
+    let server = Server::start([path(&recording)]);
+    let mut client = Client::connect(&server.url).await;
+    let unknown: Vec<_> = (0..50_000).map(|id| json!({"id": id, "channelId": id + 100})).collect();
+    client.send(json!({"op": "subscribe", "subscriptions": unknown})).await;
+    for _ in 0..10 {
+        client.status().await;
+    }
+    let (_, text) = client.status().await;
+    assert!(text.contains("49990 more"), "{text}");
+    client.subscribe(&["/tick"]).await;
+    client.message().await;
+}
+
+#[tokio::test]
+async fn what_a_client_does_not_take_at_the_end_is_counted_as_lost() {
+    let blob = "x".repeat(1_000_000);
+    let lines: String = (0..30)
+        .map(|n| {
+            format!("{{\"topic\":\"/big\",\"log_time\":{},\"data\":{{\"blob\":\"{blob}\"}}}}\n", START + n)
+        })
+        .collect();
+    let recording = file(lines);
+    let server = Server::start([path(&recording), "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe_to_all().await;
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("took nothing"), "{stderr}");
+    drop(client);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_flood_of_pings_from_a_client_that_does_not_read_costs_little_memory() {
+    let recording = ticks(10);
+    let server = Server::start([path(&recording)]);
+    let mut client = Client::connect(&server.url).await;
+    let before = server.resident_bytes();
+    // 125 MB. The server may hang up on the way.
+    for _ in 0..1_000_000 {
+        if client.try_send(Message::Ping(vec![0; 125].into())).await.is_err() {
+            break;
+        }
+    }
+    let mut other = Client::connect(&server.url).await;
+    other.subscribe(&["/tick"]).await;
+    other.message().await;
+    let more = server.resident_bytes().saturating_sub(before);
+    assert!(more < 20_000_000, "{more}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_signal_ends_it_with_a_close_frame_and_success() {
@@ -272,7 +326,7 @@ async fn a_signal_ends_it_with_a_close_frame_and_success() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_costs_only_its_own_messages_and_is_told() {
-    // 40 MB, of which a client that does not read gets what fits into its buffer and the sockets'.
+    // 40 MB in 2 s, of which a client that does not read gets what fits into its buffer and the sockets'.
     let blob = "x".repeat(100_000);
     let lines: String = (0..400)
         .map(|n| {
@@ -282,7 +336,8 @@ async fn a_client_that_does_not_read_costs_only_its_own_messages_and_is_told() {
         })
         .collect();
     let recording = file(lines);
-    let server = Server::start([path(&recording), "--client-buffer", "1MB", "--at-end", "exit"]);
+    let server =
+        Server::start([path(&recording), "--client-buffer", "4MB", "--rate", "0.2", "--at-end", "exit"]);
     let mut fast = Client::connect(&server.url).await;
     let mut slow = Client::connect(&server.url).await;
     fast.subscribe_to_all().await;

@@ -41,6 +41,7 @@ fn message((sequence, &time): (usize, &u64)) -> Message {
         log_time: nanos(time),
         publish_time: nanos(time),
         data: Bytes::new(),
+        footprint: 0,
     }
 }
 
@@ -126,6 +127,7 @@ fn describe(event: &Event) -> Option<String> {
     match event {
         Event::Message(message) => Some(format!("m{}", message.sequence)),
         Event::Jumped(to) => Some(format!("to {}", to.as_nanos() / MS)),
+        Event::Looped(to) => Some(format!("back to {}", to.as_nanos() / MS)),
         Event::Tick(_) => None,
         Event::Lookback(state) if state.is_empty() => None,
         Event::Lookback(state) => {
@@ -193,8 +195,8 @@ fn the_clock_starts_when_the_first_message_is_there() {
 fn a_loop_starts_again_at_the_instant_at_which_the_pass_was_over() {
     let mut player = Player::new(&[1000, 1040], 1.0, Repeat::Times(3));
     player.at(0);
-    assert_eq!(player.at(43), (vec!["m1".into(), "to 1000".into(), "m0".into()], player.wake_at(80)));
-    assert_eq!(player.at(80).0, ["m1", "to 1000", "m0"]);
+    assert_eq!(player.at(43), (vec!["m1".into(), "back to 1000".into(), "m0".into()], player.wake_at(80)));
+    assert_eq!(player.at(80).0, ["m1", "back to 1000", "m0"]);
     assert_eq!(player.timeline.position().pass, 3);
     assert_eq!(player.at(120).0, ["m1", "ended"]);
     assert_eq!(player.at(500), (vec![], Wake::Commanded));
@@ -203,8 +205,8 @@ fn a_loop_starts_again_at_the_instant_at_which_the_pass_was_over() {
 #[test]
 fn a_loop_of_a_single_instant_does_not_run_wild() {
     let mut player = Player::new(&[1000], 1.0, Repeat::Forever);
-    assert_eq!(player.at(0), (vec!["m0".into(), "to 1000".into()], player.wake_at(1)));
-    assert_eq!(player.at(1).0, ["m0", "to 1000"]);
+    assert_eq!(player.at(0), (vec!["m0".into(), "back to 1000".into()], player.wake_at(1)));
+    assert_eq!(player.at(1).0, ["m0", "back to 1000"]);
 }
 
 #[test]
@@ -326,7 +328,7 @@ proptest! {
                         last_time = message.log_time;
                         expected += 1;
                     }
-                    Event::Jumped(to) => {
+                    Event::Jumped(to) | Event::Looped(to) => {
                         expected = all.partition_point(|message| message.log_time < *to);
                         last_time = *to;
                         state_due = true;
@@ -364,6 +366,14 @@ proptest! {
             let wake = player.timeline.poll(now, &mut events);
             if let Wake::At(due) = wake {
                 prop_assert!(due >= now);
+            }
+            let shown = player.timeline.position().time_at(now);
+            let moved = |event: &Event| matches!(event, Event::Jumped(_) | Event::Looped(_));
+            for event in events.iter().rev().take_while(|event| !moved(event)) {
+                if let Event::Message(message) = event {
+                    // To the nanosecond to which the clock rounds.
+                    prop_assert!(message.log_time <= nanos(shown.as_nanos() + 1), "it is not due yet");
+                }
             }
             check(&events, player.timeline.position(), now)?;
         }

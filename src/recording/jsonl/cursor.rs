@@ -69,7 +69,7 @@ impl OpenFile {
             let Some(&Some(channel)) = channels.get(entry.channel as usize) else { continue };
             if open.remove(&channel) {
                 let data = self.read_one(&entry);
-                found.extend(self.message(Wanted { position, entry, channel, data }));
+                found.extend(self.message(Wanted { position, entry, channel, data, footprint: 0 }));
             }
         }
         found
@@ -87,6 +87,7 @@ impl OpenFile {
             sequence: extra.sequence,
             log_time: wanted.entry.log_time,
             publish_time: extra.publish_time,
+            footprint: wanted.footprint.max(data.len()),
             data,
         })
     }
@@ -108,6 +109,8 @@ struct Wanted {
     entry: Entry,
     channel: ChannelId,
     data: Option<Bytes>,
+    /// The size of the block that `data` is a slice of.
+    footprint: usize,
 }
 
 impl Wanted {
@@ -133,7 +136,7 @@ impl JsonlCursor {
                 if bytes > BATCH_BYTES && !plan.is_empty() {
                     break;
                 }
-                plan.push(Wanted { position: self.position, entry, channel, data: None });
+                plan.push(Wanted { position: self.position, entry, channel, data: None, footprint: 0 });
             }
             self.position += 1;
         }
@@ -159,6 +162,7 @@ impl JsonlCursor {
         let wanted_bytes: u64 = run.iter().map(|wanted| u64::from(wanted.entry.length)).sum();
         match self.file.source.read_at(start, (end - start) as usize) {
             Ok(block) => {
+                run.iter_mut().for_each(|wanted| wanted.footprint = block.len());
                 let place =
                     |wanted: &Wanted| (wanted.entry.offset - start) as usize..(wanted.end() - start) as usize;
                 if wanted_bytes < (end - start) / 4 {
@@ -167,6 +171,7 @@ impl JsonlCursor {
                     for wanted in run {
                         compact.extend_from_slice(&block[place(wanted)]);
                         wanted.data = Some(compact.split().freeze());
+                        wanted.footprint = wanted_bytes as usize;
                     }
                 } else {
                     run.iter_mut().for_each(|wanted| wanted.data = Some(block.slice(place(wanted))));

@@ -128,6 +128,7 @@ pub(super) fn message(bytes: &Bytes, entry: Entry, routes: &Routes) -> Option<Me
         log_time: Timestamp::from_nanos(header.log_time),
         publish_time: Timestamp::from_nanos(header.publish_time),
         data: bytes.slice(start + MESSAGE_HEADER..end),
+        footprint: bytes.len(),
     })
 }
 

@@ -91,7 +91,7 @@ impl Search<'_> {
             let Some(message) = message(&bytes, *entry, self.routes) else { continue };
             if self.found.get(&message.channel).is_none_or(|(found, _)| *found < key) {
                 let data = Bytes::copy_from_slice(&message.data);
-                self.found.insert(message.channel, (key, Message { data, ..message }));
+                self.found.insert(message.channel, (key, Message { footprint: data.len(), data, ..message }));
             }
         }
     }

@@ -25,6 +25,8 @@ pub(in crate::server) struct Batch {
     /// What is written, in this order.
     parts: Vec<Part>,
     bytes: usize,
+    messages: u64,
+    payload_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,8 @@ impl Batch {
         self.small.clear();
         self.parts.clear();
         self.bytes = 0;
+        self.messages = 0;
+        self.payload_bytes = 0;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -46,6 +50,16 @@ impl Batch {
 
     pub fn is_full(&self) -> bool {
         self.bytes >= FULL_BYTES || self.parts.len() >= FULL_PARTS
+    }
+
+    /// How many messages it has.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Their payload in bytes.
+    pub fn payload_bytes(&self) -> u64 {
+        self.payload_bytes
     }
 
     /// Whole frames, as they are.
@@ -64,6 +78,8 @@ impl Batch {
 
     /// A Message Data message in its frame.
     pub fn push_message(&mut self, subscription: u32, log_time: Timestamp, data: Bytes) {
+        self.messages += 1;
+        self.payload_bytes += data.len() as u64;
         self.push_small(|small| {
             frame::push_binary_header(small, foxglove::MESSAGE_DATA_HEADER + data.len());
             small.extend_from_slice(&foxglove::message_data_header(subscription, log_time));
@@ -91,8 +107,12 @@ impl Batch {
         }
     }
 
-    /// Writes everything to `socket`.
-    pub async fn write_to(&self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    /// Writes everything to `socket`; `note` hears how many bytes it took each time.
+    pub async fn write_to(
+        &self,
+        socket: &mut (impl AsyncWrite + Unpin),
+        note: impl Fn(usize),
+    ) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> = self
             .parts
             .iter()
@@ -105,7 +125,10 @@ impl Batch {
         while !left.is_empty() {
             match socket.write_vectored(left).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => IoSlice::advance_slices(&mut left, written),
+                written => {
+                    note(written);
+                    IoSlice::advance_slices(&mut left, written);
+                }
             }
         }
         Ok(())

@@ -1,0 +1,221 @@
+//! The messages that wait for a client: a queue for each channel, so that of any channel the oldest can be left
+//! out, and an order over all of them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use bytes::Bytes;
+
+use super::SubscribeError;
+use crate::foxglove::Subscription;
+use crate::recording::ChannelId;
+use crate::time::Timestamp;
+
+/// What a message costs beside its payload, in bytes.
+pub(super) const OVERHEAD: usize = size_of::<WaitingMessage>();
+
+/// A message that waits.
+#[derive(Debug)]
+pub(super) struct WaitingMessage {
+    /// When it was put in.
+    pub sequence: u64,
+    /// The time that has to be told before it: its log time, or for one of the past the position at which it
+    /// is sent.
+    pub time: Timestamp,
+    pub log_time: Timestamp,
+    pub data: Bytes,
+}
+
+impl WaitingMessage {
+    fn cost(&self) -> usize {
+        self.data.len() + OVERHEAD
+    }
+}
+
+/// A channel that is subscribed to.
+#[derive(Debug)]
+struct Topic {
+    subscription: u32,
+    messages: VecDeque<WaitingMessage>,
+    bytes: usize,
+}
+
+/// The messages that wait for a client.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    topics: Vec<Option<Box<Topic>>>,
+    /// The first message of each channel that has one, and perhaps some that are no longer there.
+    order: BinaryHeap<Reverse<(u64, u32)>>,
+    bytes: usize,
+    messages: u64,
+    /// The message that was put in last; it is never left out.
+    last: u64,
+    dropped: BTreeMap<ChannelId, u64>,
+}
+
+impl Waiting {
+    pub fn new(channels: usize) -> Self {
+        Waiting {
+            topics: std::iter::repeat_with(|| None).take(channels).collect(),
+            order: BinaryHeap::new(),
+            bytes: 0,
+            messages: 0,
+            last: 0,
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    pub fn subscribe(&mut self, wanted: Subscription) -> Result<(), SubscribeError> {
+        let channel = wanted.channel;
+        let topic = self.topics.get_mut(channel.0 as usize).ok_or(SubscribeError::NoSuchChannel(channel))?;
+        if topic.is_some() {
+            return Err(SubscribeError::Again(channel));
+        }
+        *topic = Some(Box::new(Topic { subscription: wanted.id, messages: VecDeque::new(), bytes: 0 }));
+        Ok(())
+    }
+
+    pub fn unsubscribe(&mut self, channel: ChannelId) {
+        if let Some(topic) = self.topics[channel.0 as usize].take() {
+            self.bytes -= topic.bytes;
+            self.messages -= topic.messages.len() as u64;
+        }
+    }
+
+    /// Whether a channel is subscribed to.
+    pub fn wants(&self, channel: ChannelId) -> bool {
+        self.topics[channel.0 as usize].is_some()
+    }
+
+    /// Payload and overhead of the messages, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn len(&self) -> u64 {
+        self.messages
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    #[cfg(test)]
+    pub fn order_len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// How many were left out, by channel.
+    pub fn dropped(&self) -> &BTreeMap<ChannelId, u64> {
+        &self.dropped
+    }
+
+    /// Puts in a message of a channel that is [wanted](Self::wants), behind all others.
+    pub fn push(&mut self, channel: ChannelId, message: WaitingMessage) {
+        let Some(topic) = &mut self.topics[channel.0 as usize] else { return };
+        let first = topic.messages.is_empty().then_some(Reverse((message.sequence, channel.0)));
+        self.last = message.sequence;
+        self.bytes += message.cost();
+        self.messages += 1;
+        topic.bytes += message.cost();
+        topic.messages.push_back(message);
+        self.order.extend(first);
+        if self.order.len() > 2 * self.topics.len() + 16 {
+            self.order_again();
+        }
+    }
+
+    /// Makes the order anew, without what is no longer there.
+    fn order_again(&mut self) {
+        let first = |(channel, topic): (u32, &Option<Box<Topic>>)| {
+            Some(Reverse((topic.as_deref()?.messages.front()?.sequence, channel)))
+        };
+        self.order = (0..).zip(&self.topics).filter_map(first).collect();
+    }
+
+    /// When the first message was put in.
+    pub fn first(&mut self) -> Option<u64> {
+        while let Some(&Reverse((sequence, channel))) = self.order.peek() {
+            let topic = self.topics[channel as usize].as_deref();
+            match topic.and_then(|topic| topic.messages.front()) {
+                Some(front) if front.sequence == sequence => return Some(sequence),
+                // The one that was the first has been left out.
+                Some(front) if front.sequence > sequence => {
+                    let front = front.sequence;
+                    self.order.pop();
+                    self.order.push(Reverse((front, channel)));
+                }
+                _ => {
+                    self.order.pop();
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes out the first message, with its subscription id.
+    pub fn pop_first(&mut self) -> Option<(u32, WaitingMessage)> {
+        self.first()?;
+        let Reverse((_, channel)) = self.order.pop()?;
+        let topic = self.topics[channel as usize].as_deref_mut()?;
+        let message = topic.messages.pop_front()?;
+        if let Some(next) = topic.messages.front() {
+            self.order.push(Reverse((next.sequence, channel)));
+        }
+        topic.bytes -= message.cost();
+        self.bytes -= message.cost();
+        self.messages -= 1;
+        Some((topic.subscription, message))
+    }
+
+    /// Takes out all messages.
+    pub fn clear(&mut self) {
+        for topic in self.topics.iter_mut().flatten() {
+            topic.messages.clear();
+            topic.bytes = 0;
+        }
+        self.order.clear();
+        self.bytes = 0;
+        self.messages = 0;
+    }
+
+    /// Leaves out messages until no more than `target` bytes wait. Says how many.
+    ///
+    /// Fair to small topics: always the oldest message of the topic that holds most bytes goes first, and
+    /// the newest message of each topic stays, so that a state which is recorded once a minute survives
+    /// beside a camera. Only where the newest messages alone are too much, they go too, but for the last one:
+    /// a message larger than the limit would otherwise never be sent.
+    pub fn shed(&mut self, target: usize) -> u64 {
+        self.shed_heaviest(target, 1) + self.shed_heaviest(target, 0)
+    }
+
+    /// Leaves out the oldest messages of whichever topic is heaviest, keeping the newest `keep` of each.
+    fn shed_heaviest(&mut self, target: usize, keep: usize) -> u64 {
+        if self.bytes <= target {
+            return 0;
+        }
+        let weigh = |(channel, topic): (u32, &Option<Box<Topic>>)| {
+            topic.as_deref().filter(|topic| topic.messages.len() > keep).map(|topic| (topic.bytes, channel))
+        };
+        let mut heaviest: BinaryHeap<(usize, u32)> = (0..).zip(&self.topics).filter_map(weigh).collect();
+        let mut dropped = 0;
+        while self.bytes > target
+            && let Some((_, channel)) = heaviest.pop()
+        {
+            let Some(topic) = self.topics[channel as usize].as_deref_mut() else { continue };
+            if topic.messages.front().is_none_or(|oldest| oldest.sequence == self.last) {
+                continue;
+            }
+            let Some(oldest) = topic.messages.pop_front() else { continue };
+            topic.bytes -= oldest.cost();
+            self.bytes -= oldest.cost();
+            self.messages -= 1;
+            dropped += 1;
+            *self.dropped.entry(ChannelId(channel)).or_default() += 1;
+            if topic.messages.len() > keep {
+                heaviest.push((topic.bytes, channel));
+            }
+        }
+        dropped
+    }
+}
