@@ -256,6 +256,23 @@ def play_nav2(check: Check, kind: str) -> None:
         raise Failure(f"{messages} messages, not {NAV2_MESSAGES}")
 
 
+def pause_and_play(check: Check, path: Path) -> None:
+    """The SDK client pauses in the middle and plays on: still everything comes, once and in order."""
+    recording = recordings.read([path])
+    rate = 4.0
+    player = check.stage.player([path], "--rate", str(rate), "--at-end", "exit")
+    client = check.stage.client("sdk", player, "--pause", str(rate))
+    client.end(recording.messages[-1].log_time / 1e9 / rate - recording.messages[0].log_time / 1e9 / rate + SOON)
+    player.end(END_WITHIN)
+    check.compare(client, recording, rate=rate, name=path.stem)
+    states = [(e["status"], e["requestId"]) for e in load(client.events) if e["event"] == "playbackState"]
+    for answer in [("Paused", "pause"), ("Ended", None)]:
+        if answer not in states:
+            raise Failure(f"no state {answer} in {states}")
+    if not any(status in ("Playing", "Buffering") and request == "play" for status, request in states):
+        raise Failure(f"no answer to play in {states}")
+
+
 def several_clients(check: Check, path: Path) -> None:
     """Two clients take everything, a third one drops out in the middle; nobody else notices."""
     recording = recordings.read([path])
@@ -337,6 +354,7 @@ def main() -> int:
         suite.run("two recordings on one timeline" + by, play_whole, kind, parts, 2)
         suite.run("nav2_turtlebot.mcap at rate 4" + by, play_nav2, kind)
 
+    suite.run("pause and play", pause_and_play, demo)
     suite.run("three clients, one leaves", several_clients, demo)
     for number in (signal.SIGINT, signal.SIGTERM):
         suite.run(f"{number.name} while playing", end_by_signal, demo, number)

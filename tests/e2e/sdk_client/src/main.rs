@@ -2,8 +2,11 @@
 //! message is read, and every request written, by the Foxglove SDK's own protocol types.
 //!
 //! ```text
-//! fgplay-e2e-sdk-client URL OUTPUT [--wait]
+//! fgplay-e2e-sdk-client URL OUTPUT [--wait | --pause SPEED]
 //! ```
+//!
+//! With `--pause` it asks for a pause at this speed after some messages, and to play on once it is told that
+//! playback is paused.
 //!
 //! Output, stdout and `--wait` are those of `ws_protocol_client.mjs` beside this crate.
 
@@ -14,12 +17,15 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use foxglove::ws_protocol::client::{Subscribe, Subscription};
+use foxglove::ws_protocol::client::{PlaybackCommand, PlaybackControlRequest, Subscribe, Subscription};
 use foxglove::ws_protocol::server::advertise::Channel;
-use foxglove::ws_protocol::server::{Advertise, MessageData, ServerInfo, ServerMessage};
+use foxglove::ws_protocol::server::{Advertise, MessageData, PlaybackState, ServerInfo, ServerMessage};
 use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{ClientRequestBuilder, Message, WebSocket};
+
+/// After how many messages a pause is asked for.
+const PAUSE_AFTER: u64 = 200;
 
 const SUBPROTOCOL: &str = "foxglove.sdk.v1";
 
@@ -33,7 +39,9 @@ struct Client {
     channels: Vec<u64>,
     /// Whether a line on stdin has to come before the first subscription.
     wait: bool,
-    has_messages: bool,
+    messages: u64,
+    /// The speed at which a pause is asked for.
+    pause: Option<f32>,
 }
 
 /// The file that gets one JSON object per event.
@@ -46,14 +54,19 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().ok_or("the first argument is the URL")?;
     let output = arguments.next().ok_or("the second argument is the output file")?;
-    let wait = arguments.next().as_deref() == Some("--wait");
+    let option = arguments.next();
+    let wait = option.as_deref() == Some("--wait");
+    let pause = match option.as_deref() {
+        Some("--pause") => Some(arguments.next().ok_or("--pause takes a speed")?.parse()?),
+        _ => None,
+    };
 
     let mut log = EventLog { file: File::create(output)?, start: Instant::now() };
     let request = ClientRequestBuilder::new(url.parse()?).with_sub_protocol(SUBPROTOCOL);
     let (socket, response) = tungstenite::connect(request)?;
     let protocol = response.headers().get("sec-websocket-protocol").and_then(|name| name.to_str().ok());
     log.write("open", json!({ "protocol": protocol }))?;
-    Client { socket, log, channels: Vec::new(), wait, has_messages: false }.run()
+    Client { socket, log, channels: Vec::new(), wait, messages: 0, pause }.run()
 }
 
 impl Client {
@@ -90,6 +103,7 @@ impl Client {
             Ok(ServerMessage::Status(status)) => {
                 self.log.write("status", json!({ "level": status.level as u8, "message": status.message }))
             }
+            Ok(ServerMessage::PlaybackState(state)) => self.take_state(&state),
             Ok(other) => self.log.write("error", json!({ "message": format!("unexpected: {other:?}") })),
             Err(error) => self.log.write("error", json!({ "message": error.to_string() })),
         }
@@ -106,10 +120,35 @@ impl Client {
                 "data": BASE64_STANDARD.encode(&message.data),
             }),
         )?;
-        if !self.has_messages {
-            self.has_messages = true;
+        self.messages += 1;
+        if self.messages == 1 {
             say("playing")?;
         }
+        match self.pause {
+            Some(speed) if self.messages == PAUSE_AFTER => self.ask(PlaybackCommand::Pause, speed, "pause"),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_state(&mut self, state: &PlaybackState) -> Result<()> {
+        self.log.write(
+            "playbackState",
+            json!({ "status": format!("{:?}", state.status), "requestId": state.request_id }),
+        )?;
+        match (self.pause, state.request_id.as_deref()) {
+            (Some(speed), Some("pause")) => self.ask(PlaybackCommand::Play, speed, "play"),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&mut self, command: PlaybackCommand, speed: f32, id: &str) -> Result<()> {
+        let request = PlaybackControlRequest {
+            playback_command: command,
+            playback_speed: speed,
+            seek_time: None,
+            request_id: id.to_owned(),
+        };
+        self.socket.send(Message::from(&request))?;
         Ok(())
     }
 
