@@ -18,18 +18,17 @@ use fgplay::time::format_duration;
 
 /// Plays recordings until they are over or the user stops it.
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
-    let wrong = |reason: String| Failure::WrongArguments(anyhow::Error::msg(reason));
-    let (paths, repeat) = arguments.recordings_and_repeat().map_err(wrong)?;
+    let paths = &arguments.recordings;
     let selection = arguments.topics.selection()?;
     let terminal = Terminal::start(&arguments.output);
 
     let damage = Arc::new(Notify::new());
-    let mut recording = open(&paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
+    let mut recording = open(paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
     recording.select(&selection)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
         rate: playback.rate,
-        repeat,
+        repeat: playback.repeat(),
         start_offset: playback.start_offset,
         duration: playback.playback_duration,
         until: playback.playback_until_sec,
@@ -42,7 +41,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         },
         lookback: !playback.no_lookback,
         control: server.control == Control::All,
-        name: server.name.clone().unwrap_or_else(|| name(&paths)),
+        name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
         ..ReplayOptions::default()
     };
