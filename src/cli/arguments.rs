@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 
+use crate::terminal::TerminalOptions;
 use fgplay::playback::{Rate, Repeat};
 use fgplay::recording::{OpenOptions, TopicError, TopicSelection};
 use fgplay::time::{Timestamp, parse_duration};
@@ -244,7 +245,7 @@ impl Reading {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct Output {
+pub(super) struct Output {
     /// Print only warnings and errors.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -262,15 +263,30 @@ pub(crate) struct Output {
     pub color: Color,
 }
 
+impl Output {
+    pub fn terminal_options(&self) -> TerminalOptions {
+        TerminalOptions {
+            quiet: self.quiet,
+            verbose: self.verbose,
+            json: self.log_format == LogFormat::Json,
+            color: match self.color {
+                Color::Auto => None,
+                Color::Always => Some(true),
+                Color::Never => Some(false),
+            },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub(crate) enum LogFormat {
+pub(super) enum LogFormat {
     #[default]
     Text,
     Json,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Color {
+pub(super) enum Color {
     #[default]
     Auto,
     Always,

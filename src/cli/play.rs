@@ -20,7 +20,7 @@ use fgplay::time::format_duration;
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let paths = &arguments.recordings;
     let selection = arguments.topics.selection()?;
-    let terminal = Terminal::start(&arguments.output);
+    let terminal = Terminal::start(&arguments.output.terminal_options());
 
     let damage = Arc::new(Notify::new());
     let mut recording = open(paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
