@@ -211,8 +211,11 @@ impl Replay {
         }
     }
 
-    /// Gives every client what waits for it, then closes the connections and ends.
-    pub async fn finish(self) -> Traffic {
+    /// Gives every client what waits for it, then closes the connections and ends. A client that takes nothing
+    /// for ten seconds is given up.
+    ///
+    /// Where this takes too long, it can be dropped, and the rest [stopped](Self::stop).
+    pub async fn finish(&mut self) -> Traffic {
         self.starting.abort();
         self.server.finish().await
     }

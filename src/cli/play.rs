@@ -147,7 +147,7 @@ fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
 
 /// Lets it play until it is over or stopped.
 async fn play(
-    replay: Replay,
+    mut replay: Replay,
     at_end: AtEnd,
     problems: &Problems,
     strict: Option<&Notify>,
@@ -167,21 +167,22 @@ async fn play(
             None => std::future::pending().await,
         }
     };
-    let end = tokio::select! {
+    let mut end = tokio::select! {
         () = over => End::Over,
         () = signals.next() => End::Stopped,
         () = damaged => End::Damaged,
         () = progress.follow(&replay) => End::Over,
     };
     progress.finish();
-    let ending = async {
-        match end {
-            End::Over => replay.finish().await,
-            End::Stopped | End::Damaged => replay.stop().await,
+    if end == End::Over {
+        tokio::select! {
+            traffic = replay.finish() => return sum_up(End::Over, problems, traffic),
+            // The user does not want to wait until everybody has everything.
+            () = signals.next() => end = End::Stopped,
         }
-    };
+    }
     let traffic = tokio::select! {
-        traffic = ending => traffic,
+        traffic = replay.stop() => traffic,
         // Asked twice, it does not wait for anybody any more.
         () = signals.next() => std::process::exit(130),
     };
