@@ -12,7 +12,7 @@ use super::arguments::{Arguments, AtEnd, Control, Start};
 use super::{Failure, Outcome};
 use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
 use fgplay::recording::{OpenOptions, Problems, Recording};
-use fgplay::replay::{self, Replay, ReplayOptions};
+use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions};
 use fgplay::server::{Links, Traffic};
 use fgplay::time::format_duration;
 
@@ -156,9 +156,9 @@ async fn play(
 ) -> Result<Outcome, Failure> {
     let mut progress = Progress::new(terminal, replay.range());
     let over = async {
-        replay.ended().await;
-        if at_end == AtEnd::Stay {
-            std::future::pending::<()>().await;
+        match at_end {
+            AtEnd::Exit => replay.ended().await,
+            AtEnd::Stay => Err(replay.broken_off().await),
         }
     };
     let damaged = async {
@@ -168,7 +168,7 @@ async fn play(
         }
     };
     let mut end = tokio::select! {
-        () = over => End::Over,
+        over = over => over.map_or_else(End::BrokenOff, |()| End::Over),
         () = signals.next() => End::Stopped,
         () = damaged => End::Damaged,
         () = progress.follow(&replay) => End::Over,
@@ -215,6 +215,7 @@ fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Fa
         End::Damaged => Err(Failure::Failed(anyhow::anyhow!(
             "stopped, since data is lost and --strict takes that as an error"
         ))),
+        End::BrokenOff(error) => Err(Failure::Failed(error.into())),
         End::Stopped => Ok(Outcome::Done),
         End::Over if problems.data_lost() || traffic.dropped + traffic.undelivered > 0 => {
             Ok(Outcome::DataLost)
@@ -232,6 +233,8 @@ enum End {
     Stopped,
     /// Data is lost, and the user wanted none lost.
     Damaged,
+    /// The program has a fault.
+    BrokenOff(BrokenOff),
 }
 
 /// The signals that ask a program to end.
