@@ -192,12 +192,8 @@ async fn play(
 /// Says what was sent and lost, and how that is to be taken.
 fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
     tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
-    let lost = problems.list().iter().filter(|problem| problem.data_lost).count() as u64 + problems.beyond();
-    if problems.data_lost() {
-        let (places, were) = if lost == 1 { ("place", "was") } else { ("places", "were") };
-        tracing::warn!(
-            "data of the recording {were} skipped or lost in {lost} {places}; see the warnings above"
-        );
+    if let Some(places) = lost_places(problems) {
+        tracing::warn!("data of the recording was skipped or lost in {places}; see the warnings above");
     }
     if traffic.undelivered > 0 {
         tracing::warn!(
@@ -222,6 +218,15 @@ fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Fa
         }
         End::Over => Ok(Outcome::Done),
     }
+}
+
+/// "3 places", where data is lost. Of the problems that are only counted nobody knows what they cost, so
+/// beside them it is "at least 3 places".
+fn lost_places(problems: &Problems) -> Option<String> {
+    let listed = problems.list().iter().filter(|problem| problem.data_lost).count().max(1) as u64;
+    let at_least = if problems.beyond() > 0 { "at least " } else { "" };
+    let places = if listed == 1 { "place" } else { "places" };
+    problems.data_lost().then(|| format!("{at_least}{} {places}", count(listed)))
 }
 
 /// Why playing ends.
@@ -272,5 +277,59 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fgplay::recording::{Place, Problem};
+
+    fn report(problems: &Problems, lines: std::ops::Range<u64>, data_lost: bool) {
+        for line in lines {
+            let (path, text) = ("a.jsonl".into(), "it is odd".into());
+            problems.report(Problem { path, place: Place::Line(line), text, data_lost });
+        }
+    }
+
+    #[test]
+    fn only_places_known_to_lose_data_are_counted_as_such() {
+        let problems = Problems::default();
+        report(&problems, 0..700, false);
+        assert_eq!(lost_places(&problems), None);
+        report(&problems, 700..701, true);
+        assert_eq!(lost_places(&problems).as_deref(), Some("1 place"));
+        report(&problems, 701..703, true);
+        assert_eq!(lost_places(&problems).as_deref(), Some("3 places"));
+        report(&problems, 703..5000, false);
+        assert!(problems.beyond() > 0);
+        assert_eq!(lost_places(&problems).as_deref(), Some("at least 3 places"));
+    }
+
+    #[test]
+    fn a_place_that_is_not_remembered_is_one_at_least() {
+        let problems = Problems::default();
+        report(&problems, 0..5000, false);
+        report(&problems, 5000..5001, true);
+        assert_eq!(lost_places(&problems).as_deref(), Some("at least 1 place"));
+    }
+
+    #[test]
+    fn how_it_ended_decides_the_exit_code() {
+        let code = |end, data_lost, dropped| {
+            let problems = Problems::default();
+            report(&problems, 0..1, data_lost);
+            match sum_up(end, &problems, Traffic { dropped, ..Traffic::default() }) {
+                Ok(Outcome::Done) => 0,
+                Ok(Outcome::DataLost) => 3,
+                Err(failure) => failure.exit_code(),
+            }
+        };
+        assert_eq!(code(End::Over, false, 0), 0);
+        assert_eq!(code(End::Over, true, 0), 3);
+        assert_eq!(code(End::Over, false, 1), 3);
+        assert_eq!(code(End::Stopped, true, 1), 0);
+        assert_eq!(code(End::Damaged, true, 0), 1);
+        assert_eq!(code(End::BrokenOff(BrokenOff), false, 0), 1);
     }
 }
