@@ -102,7 +102,7 @@ pub(super) struct Playback {
     #[arg(short, long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
     pub delay: Duration,
 
-    /// Stand still at the start.
+    /// Stand still at the start, until a viewer plays it.
     #[arg(long)]
     pub start_paused: bool,
 
