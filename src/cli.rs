@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use clap_complete::Shell;
 
 use arguments::{Arguments, Subcommand};
-pub(crate) use arguments::{Color, LogFormat, Output};
 use fgplay::recording::TopicError;
 use fgplay::replay::RangeError;
 

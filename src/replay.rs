@@ -111,6 +111,13 @@ pub enum RangeError {
     },
 }
 
+/// Playback ended by a fault of the program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "playback broke off by a fault in fgplay, so the rest of the recording is not played; please report what is printed above"
+)]
+pub struct BrokenOff;
+
 /// A recording that is being served.
 #[derive(Debug)]
 pub struct Replay {
@@ -203,16 +210,31 @@ impl Replay {
     }
 
     /// Waits until the last pass is over.
-    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+    ///
+    /// # Errors
+    /// Where it can't be over any more, since the thread that plays is gone.
+    pub fn ended(&self) -> impl Future<Output = Result<(), BrokenOff>> + use<> {
         let mut position = self.remote().watch();
         async move {
-            // Where the scheduler is gone, it is over as well.
-            position.wait_for(|position| position.state == State::Ended).await.map(drop).unwrap_or_default();
+            let ended = position.wait_for(|position| position.state == State::Ended).await;
+            ended.map(drop).map_err(|_| BrokenOff)
         }
     }
 
-    /// Gives every client what waits for it, then closes the connections and ends.
-    pub async fn finish(self) -> Traffic {
+    /// Waits until the thread that plays is gone, which does not happen unless there is a fault.
+    pub fn broken_off(&self) -> impl Future<Output = BrokenOff> + use<> {
+        let mut position = self.remote().watch();
+        async move {
+            while position.changed().await.is_ok() {}
+            BrokenOff
+        }
+    }
+
+    /// Gives every client what waits for it, then closes the connections and ends. A client that takes nothing
+    /// for ten seconds is given up.
+    ///
+    /// Where this takes too long, it can be dropped, and the rest [stopped](Self::stop).
+    pub async fn finish(&mut self) -> Traffic {
         self.starting.abort();
         self.server.finish().await
     }
@@ -247,4 +269,28 @@ async fn begin(options: ReplayOptions, mut presence: watch::Receiver<Presence>, 
 async fn settled(presence: &mut watch::Receiver<Presence>) {
     presence.mark_unchanged();
     while let Ok(Ok(())) = tokio::time::timeout(SETTLED, presence.changed()).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::recording::{OpenOptions, Problems};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn that_the_thread_that_plays_is_gone_is_not_the_end() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"{\"topic\": \"/a\", \"log_time\": 1, \"data\": {}}\n").unwrap();
+        let problems = Arc::new(Problems::default());
+        let recording = Recording::open(&[file.path()], &OpenOptions::default(), problems, &|_| {}).unwrap();
+        let options = ReplayOptions::default();
+        let range = range(&recording, &options).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let replay = Replay::serve(recording, range, &options, listener).unwrap();
+        let (ended, broken_off) = (replay.ended(), replay.broken_off());
+        replay.remote().request(Vec::new(), Box::new(|_| panic!("a fault, on purpose")));
+        assert_eq!(ended.await, Err(BrokenOff));
+        assert_eq!(broken_off.await, BrokenOff);
+    }
 }

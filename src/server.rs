@@ -65,7 +65,7 @@ pub struct Server {
 enum Shutdown {
     /// They go on.
     No,
-    /// They end once their clients got everything that waits for them.
+    /// They end once their clients got everything that waits for them. May still become [`Shutdown::Now`].
     WhenSent,
     /// They end now.
     Now,
@@ -119,16 +119,18 @@ impl Server {
 
     /// Gives every client what waits for it, closes the connections, and ends. A client that takes nothing
     /// for ten seconds is given up.
-    pub async fn finish(self) -> Traffic {
+    ///
+    /// Where this takes too long, it can be dropped, and the server [stopped](Self::stop).
+    pub async fn finish(&mut self) -> Traffic {
         self.end(Shutdown::WhenSent).await
     }
 
     /// Closes the connections now, with a close frame, and ends.
-    pub async fn stop(self) -> Traffic {
+    pub async fn stop(mut self) -> Traffic {
         self.end(Shutdown::Now).await
     }
 
-    async fn end(mut self, how: Shutdown) -> Traffic {
+    async fn end(&mut self, how: Shutdown) -> Traffic {
         self.accepting.abort();
         self.shutdown.send_replace(how);
         while self.sessions.recv().await.is_some() {}

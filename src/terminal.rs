@@ -11,7 +11,18 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 pub(crate) use progress::Progress;
 pub(crate) use scan::ScanBar;
 
-use crate::cli::{Color, LogFormat, Output};
+/// What is shown, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TerminalOptions {
+    /// Only warnings and errors, and no bars.
+    pub quiet: bool,
+    /// Also what matters only when looking for a fault.
+    pub verbose: bool,
+    /// Log lines as JSON, and no bars.
+    pub json: bool,
+    /// Whether to use colour. By default where there is a terminal, and no `NO_COLOR` in the environment.
+    pub color: Option<bool>,
+}
 
 /// The user's terminal, or what stands in its place.
 pub(crate) struct Terminal {
@@ -24,18 +35,16 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Sets up bars and log lines on stderr.
-    pub fn start(output: &Output) -> Self {
+    pub fn start(options: &TerminalOptions) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let colored = match output.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        };
-        let animated = terminal && !output.quiet && output.log_format == LogFormat::Text;
+        let colored = options
+            .color
+            .unwrap_or_else(|| terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
+        let animated = terminal && !options.quiet && !options.json;
         let target =
             if animated { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
-        log::start(output, terminal, colored, bars.clone());
+        log::start(options, terminal, colored, bars.clone());
         Terminal { bars, animated, colored }
     }
 

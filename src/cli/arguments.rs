@@ -1,12 +1,16 @@
 //! What users type.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 
-use fgplay::playback::Rate;
+use crate::terminal::TerminalOptions;
+use fgplay::playback::{Rate, Repeat};
 use fgplay::recording::{OpenOptions, TopicError, TopicSelection};
 use fgplay::time::{Timestamp, parse_duration};
 
@@ -15,7 +19,8 @@ use fgplay::time::{Timestamp, parse_duration};
 /// Open the printed link, or connect a viewer to ws://localhost:8765. Several recordings play on one
 /// timeline.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version, args_conflicts_with_subcommands = true)]
+#[command(override_usage = "fgplay [OPTIONS] <RECORDING>...\n       fgplay <COMMAND>")]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done but data was skipped or lost."
 )]
@@ -24,7 +29,8 @@ pub(super) struct Arguments {
     pub subcommand: Option<Subcommand>,
 
     /// The recordings to play: MCAP or JSONL files, told apart by their content.
-    #[arg(required = true, value_name = "RECORDING")]
+    // Required, but the only one may stand after --loop: see `Arguments::parse`.
+    #[arg(value_name = "RECORDING")]
     pub recordings: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -77,7 +83,8 @@ pub(super) struct Playback {
 
     /// Play again from the start at the end, N times in all, or without end.
     #[arg(short = 'l', long = "loop", value_name = "N", num_args = 0..=1, default_missing_value = FOREVER)]
-    pub repeat: Option<String>,
+    #[arg(value_parser = OsStringValueParser::new().try_map(Loop::parse))]
+    pub repeat: Option<Loop>,
 
     /// Start that far into the recording (seconds, or like 1m30s).
     #[arg(long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
@@ -95,7 +102,7 @@ pub(super) struct Playback {
     #[arg(short, long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
     pub delay: Duration,
 
-    /// Stand still at the start.
+    /// Stand still at the start, until a viewer plays it.
     #[arg(long)]
     pub start_paused: bool,
 
@@ -114,6 +121,31 @@ pub(super) struct Playback {
 
 /// What `--loop` means without a number.
 const FOREVER: &str = "forever";
+
+/// What stands after `--loop`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Loop {
+    /// How often to play.
+    Repeat(Repeat),
+    /// No number, so it is a recording: `fgplay --loop demo.mcap`.
+    Recording(PathBuf),
+}
+
+impl Loop {
+    fn parse(value: OsString) -> Result<Self, String> {
+        let Some(text) = value.to_str() else { return Ok(Loop::Recording(value.into())) };
+        match text.parse() {
+            _ if text == FOREVER => Ok(Loop::Repeat(Repeat::Forever)),
+            Ok(0) => Err("--loop 0 would play nothing; without a number it plays without end".into()),
+            Ok(times) => Ok(Loop::Repeat(Repeat::Times(times))),
+            Err(_) if text.parse::<f64>().is_ok() => Err(format!(
+                "--loop takes a whole number from 1 to {}; without one it plays without end",
+                u64::MAX
+            )),
+            Err(_) => Ok(Loop::Recording(value.into())),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum Start {
@@ -213,7 +245,7 @@ impl Reading {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct Output {
+pub(super) struct Output {
     /// Print only warnings and errors.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -231,15 +263,30 @@ pub(crate) struct Output {
     pub color: Color,
 }
 
+impl Output {
+    pub fn terminal_options(&self) -> TerminalOptions {
+        TerminalOptions {
+            quiet: self.quiet,
+            verbose: self.verbose,
+            json: self.log_format == LogFormat::Json,
+            color: match self.color {
+                Color::Auto => None,
+                Color::Always => Some(true),
+                Color::Never => Some(false),
+            },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub(crate) enum LogFormat {
+pub(super) enum LogFormat {
     #[default]
     Text,
     Json,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Color {
+pub(super) enum Color {
     #[default]
     Auto,
     Always,
@@ -265,30 +312,38 @@ pub(super) fn command() -> Command {
 impl Arguments {
     /// Reads the command line of this process; ends it where that is not to be understood.
     pub fn read() -> Self {
-        let matches = command().get_matches();
-        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Arguments::parse(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The recordings, and how often to play them. What stands after `--loop` and is no number is a
-    /// recording: `fgplay --loop demo.mcap`.
-    pub fn recordings_and_repeat(&self) -> Result<(Vec<PathBuf>, fgplay::playback::Repeat), String> {
-        use fgplay::playback::Repeat;
-        let mut recordings = self.recordings.clone();
-        let repeat = match self.playback.repeat.as_deref() {
+    /// Reads a command line, of which the first word is the program's name. A recording after `--loop` goes
+    /// to the others, where it stands among them.
+    fn parse<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut arguments =
+            Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        if let Some(Loop::Recording(path)) = &arguments.playback.repeat {
+            let here = matches.index_of("repeat");
+            let before = matches.indices_of("recordings").into_iter().flatten();
+            let place = before.filter(|index| Some(*index) < here).count();
+            arguments.recordings.insert(place, path.clone());
+        }
+        if arguments.subcommand.is_none() && arguments.recordings.is_empty() {
+            let message = "the following required arguments were not provided:\n  <RECORDING>...";
+            return Err(command.error(ErrorKind::MissingRequiredArgument, message));
+        }
+        Ok(arguments)
+    }
+}
+
+impl Playback {
+    /// How often to play.
+    pub fn repeat(&self) -> Repeat {
+        match self.repeat {
             None => Repeat::Times(1),
-            Some(FOREVER) => Repeat::Forever,
-            Some(value) => match value.parse() {
-                Ok(0) => {
-                    return Err("--loop 0 would play nothing; without a number it plays without end".into());
-                }
-                Ok(times) => Repeat::Times(times),
-                Err(_) => {
-                    recordings.insert(0, value.into());
-                    Repeat::Forever
-                }
-            },
-        };
-        Ok((recordings, repeat))
+            Some(Loop::Repeat(repeat)) => repeat,
+            Some(Loop::Recording(_)) => Repeat::Forever,
+        }
     }
 }
 
@@ -339,10 +394,9 @@ fn byte_count(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fgplay::playback::Repeat;
 
     fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split(' '))
+        Arguments::parse(line.split(' '))
     }
 
     #[test]
@@ -353,20 +407,37 @@ mod tests {
     #[test]
     fn loop_takes_a_number_or_none() {
         let parsed = |line: &str| {
-            let (recordings, repeat) = parse(line).unwrap().recordings_and_repeat().unwrap();
-            (recordings.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(","), repeat)
+            let arguments = parse(line).unwrap();
+            let recordings = arguments.recordings.iter().map(|path| path.display().to_string());
+            (recordings.collect::<Vec<_>>().join(","), arguments.playback.repeat())
         };
         assert_eq!(parsed("fgplay a"), ("a".into(), Repeat::Times(1)));
         assert_eq!(parsed("fgplay a --loop"), ("a".into(), Repeat::Forever));
         assert_eq!(parsed("fgplay a -l 3 b"), ("a,b".into(), Repeat::Times(3)));
-        assert_eq!(parsed("fgplay --loop a b"), ("a,b".into(), Repeat::Forever));
-        assert!(parse("fgplay a --loop 0").unwrap().recordings_and_repeat().is_err());
+        assert_eq!(parsed("fgplay --loop a"), ("a".into(), Repeat::Forever));
+        assert_eq!(parsed("fgplay --loop 2024.mcap -r 2"), ("2024.mcap".into(), Repeat::Forever));
+        assert_eq!(parsed("fgplay a b --loop c d"), ("a,b,c,d".into(), Repeat::Forever));
+        for number in ["0", "99999999999999999999", "1.5", "1e3"] {
+            let error = parse(&format!("fgplay a --loop {number}")).unwrap_err();
+            assert_eq!((error.exit_code(), error.kind()), (2, ErrorKind::ValueValidation), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_recording_has_to_be_given_unless_there_is_a_subcommand() {
+        for line in ["fgplay", "fgplay --loop", "fgplay --rate 2", "fgplay info"] {
+            let error = parse(line).unwrap_err();
+            assert_eq!((error.exit_code(), error.kind()), (2, ErrorKind::MissingRequiredArgument), "{line}");
+            assert!(error.to_string().contains("<RECORDING>..."), "{error}");
+        }
+        assert!(parse("fgplay completions bash").is_ok());
+        assert!(parse("fgplay info a").is_ok());
     }
 
     #[test]
     fn rates_that_make_no_sense_are_wrong_arguments() {
         for rate in ["0", "-1", "nan", "inf", "-inf", "fast", ""] {
-            let error = Arguments::try_parse_from(["fgplay", "a", "--rate", rate]).unwrap_err();
+            let error = Arguments::parse(["fgplay", "a", "--rate", rate]).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{rate}");
             assert!(error.to_string().contains("positive number"), "{error}");
         }

@@ -12,24 +12,23 @@ use super::arguments::{Arguments, AtEnd, Control, Start};
 use super::{Failure, Outcome};
 use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
 use fgplay::recording::{OpenOptions, Problems, Recording};
-use fgplay::replay::{self, Replay, ReplayOptions};
+use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions};
 use fgplay::server::{Links, Traffic};
 use fgplay::time::format_duration;
 
 /// Plays recordings until they are over or the user stops it.
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
-    let wrong = |reason: String| Failure::WrongArguments(anyhow::Error::msg(reason));
-    let (paths, repeat) = arguments.recordings_and_repeat().map_err(wrong)?;
+    let paths = &arguments.recordings;
     let selection = arguments.topics.selection()?;
-    let terminal = Terminal::start(&arguments.output);
+    let terminal = Terminal::start(&arguments.output.terminal_options());
 
     let damage = Arc::new(Notify::new());
-    let mut recording = open(&paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
+    let mut recording = open(paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
     recording.select(&selection)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
         rate: playback.rate,
-        repeat,
+        repeat: playback.repeat(),
         start_offset: playback.start_offset,
         duration: playback.playback_duration,
         until: playback.playback_until_sec,
@@ -42,7 +41,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         },
         lookback: !playback.no_lookback,
         control: server.control == Control::All,
-        name: server.name.clone().unwrap_or_else(|| name(&paths)),
+        name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
         ..ReplayOptions::default()
     };
@@ -148,7 +147,7 @@ fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
 
 /// Lets it play until it is over or stopped.
 async fn play(
-    replay: Replay,
+    mut replay: Replay,
     at_end: AtEnd,
     problems: &Problems,
     strict: Option<&Notify>,
@@ -157,9 +156,9 @@ async fn play(
 ) -> Result<Outcome, Failure> {
     let mut progress = Progress::new(terminal, replay.range());
     let over = async {
-        replay.ended().await;
-        if at_end == AtEnd::Stay {
-            std::future::pending::<()>().await;
+        match at_end {
+            AtEnd::Exit => replay.ended().await,
+            AtEnd::Stay => Err(replay.broken_off().await),
         }
     };
     let damaged = async {
@@ -168,21 +167,22 @@ async fn play(
             None => std::future::pending().await,
         }
     };
-    let end = tokio::select! {
-        () = over => End::Over,
+    let mut end = tokio::select! {
+        over = over => over.map_or_else(End::BrokenOff, |()| End::Over),
         () = signals.next() => End::Stopped,
         () = damaged => End::Damaged,
         () = progress.follow(&replay) => End::Over,
     };
     progress.finish();
-    let ending = async {
-        match end {
-            End::Over => replay.finish().await,
-            End::Stopped | End::Damaged => replay.stop().await,
+    if end == End::Over {
+        tokio::select! {
+            traffic = replay.finish() => return sum_up(End::Over, problems, traffic),
+            // The user does not want to wait until everybody has everything.
+            () = signals.next() => end = End::Stopped,
         }
-    };
+    }
     let traffic = tokio::select! {
-        traffic = ending => traffic,
+        traffic = replay.stop() => traffic,
         // Asked twice, it does not wait for anybody any more.
         () = signals.next() => std::process::exit(130),
     };
@@ -192,12 +192,8 @@ async fn play(
 /// Says what was sent and lost, and how that is to be taken.
 fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
     tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
-    let lost = problems.list().iter().filter(|problem| problem.data_lost).count() as u64 + problems.beyond();
-    if problems.data_lost() {
-        let (places, were) = if lost == 1 { ("place", "was") } else { ("places", "were") };
-        tracing::warn!(
-            "data of the recording {were} skipped or lost in {lost} {places}; see the warnings above"
-        );
+    if let Some(places) = lost_places(problems) {
+        tracing::warn!("data of the recording was skipped or lost in {places}; see the warnings above");
     }
     if traffic.undelivered > 0 {
         tracing::warn!(
@@ -215,12 +211,22 @@ fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Fa
         End::Damaged => Err(Failure::Failed(anyhow::anyhow!(
             "stopped, since data is lost and --strict takes that as an error"
         ))),
+        End::BrokenOff(error) => Err(Failure::Failed(error.into())),
         End::Stopped => Ok(Outcome::Done),
         End::Over if problems.data_lost() || traffic.dropped + traffic.undelivered > 0 => {
             Ok(Outcome::DataLost)
         }
         End::Over => Ok(Outcome::Done),
     }
+}
+
+/// "3 places", where data is lost. Of the problems that are only counted nobody knows what they cost, so
+/// beside them it is "at least 3 places".
+fn lost_places(problems: &Problems) -> Option<String> {
+    let listed = problems.list().iter().filter(|problem| problem.data_lost).count().max(1) as u64;
+    let at_least = if problems.beyond() > 0 { "at least " } else { "" };
+    let places = if listed == 1 { "place" } else { "places" };
+    problems.data_lost().then(|| format!("{at_least}{} {places}", count(listed)))
 }
 
 /// Why playing ends.
@@ -232,6 +238,8 @@ enum End {
     Stopped,
     /// Data is lost, and the user wanted none lost.
     Damaged,
+    /// The program has a fault.
+    BrokenOff(BrokenOff),
 }
 
 /// The signals that ask a program to end.
@@ -269,5 +277,59 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fgplay::recording::{Place, Problem};
+
+    fn report(problems: &Problems, lines: std::ops::Range<u64>, data_lost: bool) {
+        for line in lines {
+            let (path, text) = ("a.jsonl".into(), "it is odd".into());
+            problems.report(Problem { path, place: Place::Line(line), text, data_lost });
+        }
+    }
+
+    #[test]
+    fn only_places_known_to_lose_data_are_counted_as_such() {
+        let problems = Problems::default();
+        report(&problems, 0..700, false);
+        assert_eq!(lost_places(&problems), None);
+        report(&problems, 700..701, true);
+        assert_eq!(lost_places(&problems).as_deref(), Some("1 place"));
+        report(&problems, 701..703, true);
+        assert_eq!(lost_places(&problems).as_deref(), Some("3 places"));
+        report(&problems, 703..5000, false);
+        assert!(problems.beyond() > 0);
+        assert_eq!(lost_places(&problems).as_deref(), Some("at least 3 places"));
+    }
+
+    #[test]
+    fn a_place_that_is_not_remembered_is_one_at_least() {
+        let problems = Problems::default();
+        report(&problems, 0..5000, false);
+        report(&problems, 5000..5001, true);
+        assert_eq!(lost_places(&problems).as_deref(), Some("at least 1 place"));
+    }
+
+    #[test]
+    fn how_it_ended_decides_the_exit_code() {
+        let code = |end, data_lost, dropped| {
+            let problems = Problems::default();
+            report(&problems, 0..1, data_lost);
+            match sum_up(end, &problems, Traffic { dropped, ..Traffic::default() }) {
+                Ok(Outcome::Done) => 0,
+                Ok(Outcome::DataLost) => 3,
+                Err(failure) => failure.exit_code(),
+            }
+        };
+        assert_eq!(code(End::Over, false, 0), 0);
+        assert_eq!(code(End::Over, true, 0), 3);
+        assert_eq!(code(End::Over, false, 1), 3);
+        assert_eq!(code(End::Stopped, true, 1), 0);
+        assert_eq!(code(End::Damaged, true, 0), 1);
+        assert_eq!(code(End::BrokenOff(BrokenOff), false, 0), 1);
     }
 }

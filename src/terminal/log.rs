@@ -12,11 +12,11 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{LogFormat, Output};
+use super::TerminalOptions;
 
 /// From now on writes what the program logs.
-pub(super) fn start(output: &Output, terminal: bool, colored: bool, bars: MultiProgress) {
-    let level = match (output.quiet, output.verbose) {
+pub(super) fn start(options: &TerminalOptions, terminal: bool, colored: bool, bars: MultiProgress) {
+    let level = match (options.quiet, options.verbose) {
         (true, _) => Level::WARN,
         (false, true) => Level::DEBUG,
         (false, false) => Level::INFO,
@@ -25,10 +25,10 @@ pub(super) fn start(output: &Output, terminal: bool, colored: bool, bars: MultiP
     let filter = Targets::new().with_target("fgplay", level);
     let lines =
         tracing_subscriber::fmt::layer().with_writer(AboveBars(bars)).with_ansi(colored).with_target(false);
-    let lines = match (output.log_format, terminal) {
-        (LogFormat::Json, _) => lines.json().flatten_event(true).with_ansi(false).boxed(),
-        (LogFormat::Text, true) => lines.event_format(ForPeople).boxed(),
-        (LogFormat::Text, false) => lines.boxed(),
+    let lines = match (options.json, terminal) {
+        (true, _) => lines.json().flatten_event(true).with_ansi(false).boxed(),
+        (false, true) => lines.event_format(ForPeople).boxed(),
+        (false, false) => lines.boxed(),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Fails only where it was done before, and then there are log lines already.

@@ -67,7 +67,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// "0:12.3 of 1m 37.4s  2023-11-14 22:13:20.1 UTC  x2  pass 2  3 clients  495 msg/s  13.9 MB/s"
+    /// "7.6s of 24.0s  2024-06-01 10:00:07.635 UTC  x2  paused  pass 2  3 clients  495 msg/s  13.9 MB/s  12 dropped"
     fn describe(&mut self, replay: &Replay) -> String {
         let (now, position, presence) = (Instant::now(), replay.position(), replay.presence());
         let time = position.time_at(now);

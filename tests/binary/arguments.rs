@@ -53,6 +53,7 @@ fn arguments_that_make_no_sense_are_refused() {
         (&["--remap", "/tick:=/once"], "/once"),
         (&["--remap", "/tick"], "OLD:=NEW"),
         (&["--loop", "0"], "--loop 0"),
+        (&["--loop", "99999999999999999999"], "whole number"),
         (&["--start", "never"], "subscriber"),
         (&["--no-such-option"], "--no-such-option"),
     ] {
@@ -60,7 +61,18 @@ fn arguments_that_make_no_sense_are_refused() {
         assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(words), "{arguments:?}: {stderr}");
     }
-    assert_eq!(refused(&[]).0, Some(2));
+    for arguments in [&[][..], &["--loop"], &["info"]] {
+        let (code, stderr) = refused(arguments);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains("required") && stderr.contains("<RECORDING>..."), "{stderr}");
+    }
+}
+
+#[test]
+fn a_recording_may_stand_after_loop() {
+    let (code, stderr) = refused(&["--loop", "missing.mcap"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("missing.mcap") && stderr.contains("no such file"), "{stderr}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What clients get.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -322,6 +324,52 @@ async fn a_signal_ends_it_with_a_close_frame_and_success() {
         );
         assert_eq!(server.wait().0, Some(0));
     }
+}
+
+/// A server that has played 20 MB, and waits for a client that has not read them.
+#[cfg(unix)]
+async fn finishing() -> (Server, Client) {
+    let blob = "x".repeat(1_000_000);
+    let lines: String = (0..20)
+        .map(|n| {
+            let time = START + n * MILLISECOND;
+            format!("{{\"topic\":\"/big\",\"log_time\":{time},\"data\":{{\"blob\":\"{blob}\"}}}}\n")
+        })
+        .collect();
+    let recording = file(lines);
+    let server = Server::start([path(&recording), "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe_to_all().await;
+    // At the end it takes no more connections.
+    let address = server.url.trim_start_matches("ws://").trim_end_matches('/');
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (server, client)
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_at_the_end_closes_what_a_slow_client_still_takes_with_success() {
+    let (server, mut client) = finishing().await;
+    server.signal("INT");
+    // Time to end, if it were not to wait for the client's close frame.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let received = client.rest().await;
+    assert!(matches!(received.last(), Some(Received::Closed { .. })));
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_next_signal_waits_for_nobody() {
+    let (server, _client) = finishing().await;
+    // Signals that come too close to each other are one.
+    for _ in 0..5 {
+        server.signal("TERM");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.wait().0, Some(130));
 }
 
 #[tokio::test]
