@@ -193,12 +193,7 @@ fn tells_all_channels(summary: &FileSummary) -> bool {
     let mut registry = registry::Registry::default();
     let mut ignored = Findings::new("".as_ref());
     for (op, content) in summary.definitions() {
-        match op {
-            ::mcap::records::op::SCHEMA => {
-                registry.add_schema(content, registry::Origin::Summary, &mut ignored);
-            }
-            _ => registry.add_channel(content, registry::Origin::Summary, &mut ignored),
-        }
+        registry.add(op, content, registry::Origin::Summary, &mut ignored);
     }
     adds_up(statistics) && statistics.channel_message_counts.keys().all(|&id| registry.knows(id))
 }
