@@ -196,8 +196,12 @@ impl Cursor for MergeCursor {
 
 impl Summary {
     /// The ROS distribution that the recording names: in rosbag2's metadata record (key
-    /// `serialized_metadata`, YAML, field `ros_distro`), or by the profile (`ros1` is taken as `noetic`,
-    /// the only ROS 1 that still lives).
+    /// `serialized_metadata`, YAML, field `ros_distro`), or by the profile.
+    ///
+    /// The profile `ros1` is taken as `noetic`, the last ROS 1 there is. The profile `ros2` without a named
+    /// distribution is taken as `humble`: rosbag2 began to note the distribution only after that release, so
+    /// that a recording without it is mostly from there. It costs little to be wrong: a viewer needs some
+    /// name to switch to ROS and its common types, and reads messages by the recording's own schemas.
     pub fn ros_distro(&self) -> Option<String> {
         let notes = self.metadata.iter().filter(|note| note.name == "rosbag2");
         let yaml = notes.filter_map(|note| note.entries.get("serialized_metadata"));
