@@ -19,6 +19,8 @@ pub mod mcap;
 mod merge;
 mod problems;
 mod source;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use kind::Kind;

@@ -29,6 +29,9 @@ impl Recording {
     /// Opens files and puts them on one timeline. What can't be played in them is told to `problems`, now
     /// and while they are read later. `progress` hears of the one reading that a file without index needs.
     ///
+    /// All topics are played under their own names, until [`select`](Self::select) chooses. It is `select`
+    /// that tells what is to be known of the played topics, so who wants that told calls it in any case.
+    ///
     /// # Errors
     /// Where a file can't be read, or is no recording.
     pub fn open<P: AsRef<Path>>(
@@ -51,12 +54,19 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Narrows the recording to some of its topics, and gives topics other names.
+    /// Narrows the recording to some of its topics, and gives topics other names. What is to be known of the
+    /// topics that are left is told to the recording's problems, such as that one of them has messages of
+    /// different types, which play under different names.
     ///
     /// # Errors
     /// Where no topic is left, or two would have the same name.
     pub fn select(&mut self, selection: &TopicSelection) -> Result<(), TopicError> {
-        let played = self.play_channels(selection)?;
+        let mut played = self.play_channels(selection)?;
+        for note in played.notes.drain(..) {
+            let file = self.files.get(note.file.unwrap_or(0));
+            let path = file.map_or(Path::new(""), |file| &file.path);
+            self.problems.note(path, Place::Topic(note.topic), note.text);
+        }
         self.adopt(played);
         Ok(())
     }
@@ -66,14 +76,6 @@ impl Recording {
     }
 
     fn adopt(&mut self, played: PlayedChannels) {
-        for (topic, note) in played.notes {
-            let owner = self
-                .files
-                .iter()
-                .find(|file| file.reader.summary().channels.iter().any(|channel| channel.topic == topic));
-            let path = owner.or(self.files.first()).map_or(Path::new(""), |file| &file.path);
-            self.problems.note(path, Place::Topic(topic), note);
-        }
         self.channels = played.channels;
         self.maps = played.maps;
     }

@@ -157,8 +157,24 @@ fn parse_regex(pattern: &str) -> Result<Regex, TopicError> {
 pub(super) struct PlayedChannels {
     pub channels: Vec<Channel>,
     pub maps: Vec<ChannelMap>,
-    /// What the user should know: the topic, and a sentence about it.
-    pub notes: Vec<(String, String)>,
+    pub notes: Vec<Note>,
+}
+
+/// Something about a topic that the user should know.
+#[derive(Debug)]
+pub(super) struct Note {
+    /// Which of the files it is about; `None` where it is none of them.
+    pub file: Option<usize>,
+    /// The topic, by the name that it was recorded with.
+    pub topic: String,
+    /// A sentence, as in [`Problem::text`](super::Problem::text).
+    pub text: String,
+}
+
+/// Where a played channel was met first.
+struct Origin<'a> {
+    file: usize,
+    topic: &'a str,
 }
 
 /// What has to agree for two channels of a topic to be one.
@@ -182,9 +198,10 @@ pub(super) fn play_channels<'a>(
     check_renames(&files, selection)?;
 
     let mut channels: Vec<Channel> = Vec::new();
+    let mut origins: Vec<Origin<'_>> = Vec::new();
     let mut ids: HashMap<Identity, ChannelId> = HashMap::new();
     let mut maps = Vec::with_capacity(files.len());
-    for file in &files {
+    for (number, file) in files.iter().enumerate() {
         let map = file.iter().map(|channel| {
             if !selection.wants(&channel.topic) {
                 return None;
@@ -199,6 +216,7 @@ pub(super) fn play_channels<'a>(
             let id = *ids.entry(identity).or_insert(next);
             if id == next {
                 channels.push(Channel { topic, ..channel.clone() });
+                origins.push(Origin { file: number, topic: &channel.topic });
             } else {
                 unite(&mut channels[id.0 as usize], channel);
             }
@@ -211,9 +229,10 @@ pub(super) fn play_channels<'a>(
     if channels.is_empty() && !available.is_empty() {
         return Err(TopicError::NothingLeft { available: available.len() });
     }
-    let mut notes = tell_apart(&mut channels);
+    let mut notes = tell_apart(&mut channels, &origins);
     for old in selection.renames.keys().filter(|old| !available.contains(old.as_str())) {
-        notes.push((old.clone(), "it is remapped, but the recording has no topic of that name".into()));
+        let text = "it is remapped, but the recording has no topic of that name".into();
+        notes.push(Note { file: None, topic: old.clone(), text });
     }
     Ok(PlayedChannels { channels, maps, notes })
 }
@@ -248,7 +267,7 @@ fn check_renames(files: &[&[Channel]], selection: &TopicSelection) -> Result<(),
 }
 
 /// Gives channels of the same topic names of their own, and says which.
-fn tell_apart(channels: &mut [Channel]) -> Vec<(String, String)> {
+fn tell_apart(channels: &mut [Channel], origins: &[Origin<'_>]) -> Vec<Note> {
     let mut by_topic: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, channel) in channels.iter().enumerate() {
         by_topic.entry(channel.topic.clone()).or_default().push(index);
@@ -269,12 +288,13 @@ fn tell_apart(channels: &mut [Channel]) -> Vec<(String, String)> {
             let name = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
             channel.topic = name.unwrap_or(base);
             taken.insert(channel.topic.clone());
-            let note = format!(
+            let text = format!(
                 "it was recorded with different types, and a viewer takes only one for a topic, so {} of its \
                  messages play as '{}'",
                 channel.message_count, channel.topic
             );
-            notes.push((topic.clone(), note));
+            let origin = &origins[index];
+            notes.push(Note { file: Some(origin.file), topic: origin.topic.to_owned(), text });
         }
     }
     notes
@@ -320,7 +340,18 @@ mod tests {
         let played = play(&channels, &TopicSelection::default()).unwrap();
         assert_eq!(names(&played), ["/x (A) #2", "/x", "/x (A)"]);
         assert_eq!(played.notes.len(), 1);
-        assert!(played.notes[0].1.contains("'/x (A) #2'"), "{}", played.notes[0].1);
+        assert!(played.notes[0].text.contains("'/x (A) #2'"), "{}", played.notes[0].text);
+    }
+
+    #[test]
+    fn a_note_names_the_file_with_the_channel_that_differs_and_the_topic_as_recorded() {
+        let (first, second) = ([channel("/x", "A", 5)], [channel("/x", "B", 2)]);
+        let renamed = TopicSelection::default().renaming(&["/x:=/y"]).unwrap();
+        let played = play_channels([&first[..], &second[..]], &renamed).unwrap();
+        assert_eq!(names(&played), ["/y", "/y (B)"]);
+        let [note] = &played.notes[..] else { panic!("{:?}", played.notes) };
+        assert_eq!((note.file, &*note.topic), (Some(1), "/x"));
+        assert!(note.text.ends_with("2 of its messages play as '/y (B)'"), "{}", note.text);
     }
 
     #[test]
