@@ -22,7 +22,7 @@ pub struct Recording {
 
 struct RecordedFile {
     path: PathBuf,
-    reader: Box<dyn Reader>,
+    reader: Arc<dyn Reader>,
 }
 
 impl Recording {
@@ -43,7 +43,7 @@ impl Recording {
         let open = |path: &P| {
             let path = path.as_ref();
             let context = OpenContext { path, options, problems: Arc::clone(&problems), progress };
-            Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)? })
+            Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)?.into() })
         };
         let files = paths.iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
         let mut recording = Recording { files, channels: Vec::new(), maps: Vec::new(), problems };
@@ -116,23 +116,13 @@ impl Recording {
     /// where log times are equal, in the order of the files, and within a file in the order in which they
     /// stand there.
     pub fn cursor(&self, from: Timestamp) -> Box<dyn Cursor> {
-        let mut cursors: Vec<Box<dyn Cursor>> = self
-            .files
-            .iter()
-            .zip(&self.maps)
-            .map(|(file, map)| file.reader.cursor(from, Arc::clone(map)))
-            .collect();
-        match cursors.pop() {
-            Some(only) if cursors.is_empty() => only,
-            last => {
-                cursors.extend(last);
-                Box::new(MergeCursor::new(cursors))
-            }
+        if let ([only], [map]) = (&self.files[..], &self.maps[..]) {
+            return only.reader.cursor(from, Arc::clone(map));
         }
+        let files = self.files.iter().map(|file| Arc::clone(&file.reader));
+        Box::new(MergeCursor::new(from, files.zip(self.maps.iter().cloned())))
     }
-}
 
-impl Recording {
     /// The state before a log time: the last message before it on each played channel, by log time.
     pub fn last_before(&self, before: Timestamp) -> Vec<Message> {
         let mut last: Vec<Option<Message>> = vec![None; self.channels.len()];
@@ -161,38 +151,68 @@ fn open_file(context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
     }
 }
 
-/// Merges cursors by log time; where log times are equal, the earlier cursor comes first.
-struct MergeCursor {
-    cursors: Vec<Box<dyn Cursor>>,
-    /// The next message of each cursor that is not at its end: (log time, cursor), and the message beside.
+/// Merges files by log time; where log times are equal, the earlier file comes first.
+///
+/// A file is opened when the next message could be in it, and closed after its last one: of a hundred parts
+/// of a recording one after the other, what is in memory is the one that plays.
+pub(super) struct MergeCursor {
+    parts: Vec<Part>,
+    /// The parts that are not over: from when on one can have a message, and its place in `parts`.
     order: BinaryHeap<Reverse<(Timestamp, usize)>>,
-    next: Vec<Option<Message>>,
+    /// The log time of the last message; before the first, the time to begin with.
+    last_time: Timestamp,
+}
+
+/// One file in a [`MergeCursor`].
+enum Part {
+    /// It does not begin before the time at which it stands in the order.
+    Waiting { reader: Arc<dyn Reader>, channels: ChannelMap },
+    /// Its next message stands in the order.
+    Open { cursor: Box<dyn Cursor>, next: Message },
+    /// It has no more messages.
+    Over,
 }
 
 impl MergeCursor {
-    fn new(cursors: Vec<Box<dyn Cursor>>) -> Self {
-        let count = cursors.len();
-        let mut merge = MergeCursor { cursors, order: BinaryHeap::new(), next: vec![None; count] };
-        for index in 0..count {
-            merge.refill(index);
+    pub fn new(from: Timestamp, files: impl Iterator<Item = (Arc<dyn Reader>, ChannelMap)>) -> Self {
+        let mut merge = MergeCursor { parts: Vec::new(), order: BinaryHeap::new(), last_time: from };
+        for (place, (reader, channels)) in files.enumerate() {
+            // When a file ends is not asked: by a wrong index it could have messages beyond, and opening one
+            // that has none costs no reading.
+            let start = reader.summary().time_range.map_or(from, |(start, _)| start.max(from));
+            merge.order.push(Reverse((start, place)));
+            merge.parts.push(Part::Waiting { reader, channels });
         }
         merge
     }
 
-    fn refill(&mut self, index: usize) {
-        if let Some(message) = self.cursors[index].next() {
-            self.order.push(Reverse((message.log_time, index)));
-            self.next[index] = Some(message);
+    /// Puts a part where its next message belongs.
+    fn go_on(&mut self, place: usize, mut cursor: Box<dyn Cursor>) {
+        if let Some(next) = cursor.next() {
+            self.order.push(Reverse((next.log_time, place)));
+            self.parts[place] = Part::Open { cursor, next };
         }
     }
 }
 
 impl Cursor for MergeCursor {
     fn next(&mut self) -> Option<Message> {
-        let Reverse((_, index)) = self.order.pop()?;
-        let message = self.next[index].take();
-        self.refill(index);
-        message
+        loop {
+            let Reverse((_, place)) = self.order.pop()?;
+            match std::mem::replace(&mut self.parts[place], Part::Over) {
+                // A file may begin earlier than its index says. From here on it can still play in order; the
+                // file's own cursor tells of what is too late.
+                Part::Waiting { reader, channels } => {
+                    self.go_on(place, reader.cursor(self.last_time, channels));
+                }
+                Part::Open { cursor, next } => {
+                    self.last_time = next.log_time;
+                    self.go_on(place, cursor);
+                    return Some(next);
+                }
+                Part::Over => {}
+            }
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Recordings of several files.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use proptest::prelude::*;
+
+use super::merge::MergeCursor;
 use super::*;
 
 /// Files in a folder of their own, which is gone when this is.
@@ -56,4 +59,119 @@ fn what_is_to_be_known_of_topics_is_told_of_those_that_are_selected() {
     assert_eq!(topics(&recording), ["/c", "/c (Two)"]);
     let [only] = &told(&recording)[..] else { panic!("{:?}", told(&recording)) };
     assert!(only.starts_with("two.jsonl: ") && only.ends_with("play as '/c (Two)'"), "{only}");
+}
+
+/// Messages of one file, which remembers from when on it was opened.
+struct Part {
+    summary: Summary,
+    messages: Vec<Message>,
+    opened: Mutex<Vec<u64>>,
+}
+
+impl Part {
+    /// Messages at these times. The file says that it begins at `start`.
+    fn new(start: u64, times: &[u64]) -> Arc<Self> {
+        let time = Timestamp::from_nanos;
+        let last = times.iter().max().copied().unwrap_or(start);
+        let message = |&log_time: &u64| Message {
+            channel: ChannelId(0),
+            sequence: 0,
+            log_time: time(log_time),
+            publish_time: time(log_time),
+            data: Bytes::new(),
+        };
+        let summary = Summary {
+            kind: Kind::Mcap,
+            bytes: 0,
+            library: String::new(),
+            profile: String::new(),
+            channels: vec![Channel { topic: "/x".into(), ..Channel::default() }],
+            time_range: Some((time(start), time(last))),
+            message_count: times.len() as u64,
+            chunks: Vec::new(),
+            attachments: Vec::new(),
+            metadata: Vec::new(),
+            indexed: true,
+        };
+        Arc::new(Part { summary, messages: times.iter().map(message).collect(), opened: Mutex::default() })
+    }
+
+    fn opened(&self) -> Vec<u64> {
+        self.opened.lock().unwrap().clone()
+    }
+}
+
+impl Reader for Part {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
+        struct Given(std::vec::IntoIter<Message>);
+        impl Cursor for Given {
+            fn next(&mut self) -> Option<Message> {
+                self.0.next()
+            }
+        }
+        self.opened.lock().unwrap().push(from.as_nanos());
+        let mut messages = self.messages.clone();
+        messages.retain(|message| message.log_time >= from);
+        messages.iter_mut().for_each(|message| message.channel = channels[0].unwrap());
+        Box::new(Given(messages.into_iter()))
+    }
+
+    fn last_before(&self, _: Timestamp, _: ChannelMap) -> Vec<Message> {
+        Vec::new()
+    }
+}
+
+/// The merged messages of parts, as pairs of time and part.
+fn merged(from: u64, parts: &[Arc<Part>]) -> impl Iterator<Item = (u64, u32)> {
+    let files = parts.iter().zip(0..).map(|(part, place)| {
+        (Arc::clone(part) as Arc<dyn Reader>, ChannelMap::from([Some(ChannelId(place))]))
+    });
+    let mut cursor = MergeCursor::new(Timestamp::from_nanos(from), files.collect::<Vec<_>>().into_iter());
+    std::iter::from_fn(move || cursor.next()).map(|message| (message.log_time.as_nanos(), message.channel.0))
+}
+
+#[test]
+fn a_file_is_opened_when_its_first_message_is_due() {
+    let parts = [Part::new(10, &[10, 20]), Part::new(20, &[20, 30]), Part::new(40, &[40])];
+    let opened = || parts.each_ref().map(|part| part.opened().len());
+    let mut messages = merged(0, &parts);
+    assert_eq!(opened(), [0, 0, 0]);
+    assert_eq!(messages.next(), Some((10, 0)));
+    assert_eq!(opened(), [1, 0, 0]);
+    assert_eq!(messages.by_ref().take(3).collect::<Vec<_>>(), [(20, 0), (20, 1), (30, 1)]);
+    assert_eq!(opened(), [1, 1, 0]);
+    assert_eq!(messages.collect::<Vec<_>>(), [(40, 2)]);
+}
+
+#[test]
+fn a_file_that_begins_earlier_than_it_says_does_not_break_the_order() {
+    let parts = [Part::new(10, &[10, 30, 60]), Part::new(50, &[20, 30, 40, 55])];
+    let times = [(10, 0), (30, 0), (30, 1), (40, 1), (55, 1), (60, 0)];
+    assert_eq!(merged(0, &parts).collect::<Vec<_>>(), times);
+    assert_eq!(parts[1].opened(), [30]);
+}
+
+proptest! {
+    #[test]
+    fn merged_files_come_in_order_from_any_time(
+        files in prop::collection::vec(prop::collection::vec(0u64..40, 0..8), 1..6),
+        from in 0u64..45,
+    ) {
+        let parts: Vec<_> = files
+            .iter()
+            .map(|times| {
+                let mut times = times.clone();
+                times.sort_unstable();
+                Part::new(times.first().copied().unwrap_or(7), &times)
+            })
+            .collect();
+        let places = files.iter().zip(0..).flat_map(|(times, place)| times.iter().map(move |&t| (t, place)));
+        let mut expected: Vec<(u64, u32)> = places.filter(|&(time, _)| time >= from).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(merged(from, &parts).collect::<Vec<_>>(), expected);
+    }
 }
