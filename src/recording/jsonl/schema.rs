@@ -269,6 +269,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_two_shapes_know_together_is_what_one_learns_from_all_messages(
+            messages in prop::collection::vec(message(), 0..12),
+            cut in 0..12usize,
+        ) {
+            let texts: Vec<String> = messages.iter().map(Value::to_string).collect();
+            let (mut whole, mut first, mut second) = (Shape::default(), Shape::default(), Shape::default());
+            let mut budget = Budget::default();
+            for (place, text) in texts.iter().enumerate() {
+                whole.learn(text, &mut budget);
+                if place < cut { &mut first } else { &mut second }.learn(text, &mut budget);
+            }
+            first.unite(&second, &mut budget);
+            prop_assert_eq!(json_schema(&first), json_schema(&whole));
+            for text in &texts {
+                prop_assert!(first.compare(&mut super::super::scan::Scanner::new(text)).unwrap());
+            }
+        }
+
+        #[test]
         fn an_inferred_schema_is_acceptable_and_true(messages in prop::collection::vec(message(), 1..12)) {
             let (mut shape, mut budget) = (Shape::default(), Budget::default());
             for message in &messages {
