@@ -172,6 +172,12 @@ pub trait Reader: Send + Sync {
     /// What is known of it.
     fn summary(&self) -> &Summary;
 
+    /// What the schema of a channel (its place in [`Summary::channels`]) was inferred from; `None` where the
+    /// file holds the schema, or says that there is none.
+    fn inferred(&self, _channel: usize) -> Option<&jsonl::Inferred> {
+        None
+    }
+
     /// Its messages from the log time `from` on (inclusive), those of the channels that `channels` names.
     ///
     /// They come in log time order, and where log times are equal, in the order in which they stand in the

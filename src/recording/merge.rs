@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::topics::{PlayedChannels, play_channels};
+use super::topics::{PlayedChannels, Recorded, play_channels};
 use super::{
     Channel, ChannelMap, Cursor, FileSource, Kind, Message, OpenContext, OpenError, OpenOptions, Place,
     Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl, kind, mcap,
@@ -23,6 +23,13 @@ pub struct Recording {
 struct RecordedFile {
     path: PathBuf,
     reader: Arc<dyn Reader>,
+}
+
+impl RecordedFile {
+    fn channels(&self) -> Vec<Recorded<'_>> {
+        let channels = self.reader.summary().channels.iter().enumerate();
+        channels.map(|(place, channel)| (channel, self.reader.inferred(place))).collect()
+    }
 }
 
 impl Recording {
@@ -72,7 +79,8 @@ impl Recording {
     }
 
     fn play_channels(&self, selection: &TopicSelection) -> Result<PlayedChannels, TopicError> {
-        play_channels(self.files.iter().map(|file| &file.reader.summary().channels[..]), selection)
+        let files: Vec<_> = self.files.iter().map(RecordedFile::channels).collect();
+        play_channels(&files, selection)
     }
 
     fn adopt(&mut self, played: PlayedChannels) {

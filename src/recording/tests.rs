@@ -61,6 +61,59 @@ fn what_is_to_be_known_of_topics_is_told_of_those_that_are_selected() {
     assert!(only.starts_with("two.jsonl: ") && only.ends_with("play as '/c (Two)'"), "{only}");
 }
 
+/// A file of messages of `/imu`.
+fn imu(data: &[&str]) -> String {
+    let line = |data: &&str| format!(r#"{{"topic":"/imu","log_time":1,"data":{data}}}"#);
+    data.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn schemas_are_inferred_from_all_messages_of_a_topic_in_all_files() {
+    let (one, two) = ([r#"{"x":1,"y":1}"#, r#"{"x":1,"y":"s"}"#], [r#"{"x":2,"y":1,"z":true}"#]);
+    let apart = Files::new().add("one.jsonl", imu(&one)).add("two.jsonl", imu(&two));
+    let whole = Files::new().add("both.jsonl", imu(&[&one[..], &two[..]].concat()));
+    let (mut apart, whole) = (apart.open(), whole.open());
+    apart.select(&TopicSelection::default()).unwrap();
+    assert_eq!(apart.channels(), whole.channels());
+    assert!(told(&apart).is_empty());
+    let schema = apart.channels()[0].schema.clone().unwrap();
+    assert_eq!(
+        (&*schema.name, str::from_utf8(&schema.data).unwrap()),
+        (
+            "imu",
+            r#"{"type":"object","properties":{"x":{"type":"number"},"z":{"type":"boolean"}},"required":["x"]}"#
+        )
+    );
+}
+
+#[test]
+fn the_name_that_one_file_gives_an_inferred_schema_is_that_of_all() {
+    let line = |name: &str| format!("{{\"topic\":\"/imu\",\"schema_name\":\"{name}\"}}\n");
+    let messages = imu(&[r#"{"x":1}"#]);
+    let files = Files::new()
+        .add("one.jsonl", &messages)
+        .add("two.jsonl", line("sensor.Imu") + &messages)
+        .add("three.jsonl", line("other.Imu") + &messages)
+        .add("four.jsonl", line("sensor.Imu"));
+    let recording = files.open();
+    let channel = |channel: &Channel| (channel.schema_name().to_owned(), channel.message_count);
+    let channels: Vec<_> = recording.channels().iter().map(channel).collect();
+    assert_eq!(channels, [("sensor.Imu".to_owned(), 2), ("other.Imu".to_owned(), 1)]);
+    assert_eq!(topics(&recording), ["/imu", "/imu (other.Imu)"]);
+}
+
+#[test]
+fn a_name_made_up_for_a_schema_is_nobody_else_s_in_any_file() {
+    let messages = imu(&[r#"{"x":1}"#]);
+    let files = Files::new()
+        .add("one.jsonl", &messages)
+        .add("two.jsonl", messages.replace("/imu", "imu"))
+        .add("three.jsonl", r#"{"topic":"/a","schema_name":"imu_2","schema":{"type":"object"}}"#);
+    let recording = files.open();
+    let names: Vec<_> = recording.channels().iter().map(Channel::schema_name).collect();
+    assert_eq!(names, ["imu", "imu_3", "imu_2"]);
+}
+
 /// Messages of one file, which remembers from when on it was opened.
 struct Part {
     summary: Summary,
