@@ -19,6 +19,8 @@ pub mod mcap;
 mod merge;
 mod problems;
 mod source;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use kind::Kind;
@@ -171,6 +173,12 @@ pub struct Metadata {
 pub trait Reader: Send + Sync {
     /// What is known of it.
     fn summary(&self) -> &Summary;
+
+    /// What the schema of a channel (its place in [`Summary::channels`]) was inferred from; `None` where the
+    /// file holds the schema, or says that there is none.
+    fn inferred(&self, _channel: usize) -> Option<&jsonl::Inferred> {
+        None
+    }
 
     /// Its messages from the log time `from` on (inclusive), those of the channels that `channels` names.
     ///

@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 use super::arguments::Info;
 use super::{Failure, Outcome, play};
 use crate::terminal::{Terminal, bytes, count, printable};
-use fgplay::recording::{Channel, Recording, Summary};
+use fgplay::recording::{Channel, Recording, Summary, TopicSelection};
 use fgplay::time::{Timestamp, format_duration};
 
 /// Prints what recordings hold. Warnings are part of it, so they are not logged as well.
 pub(super) fn run(arguments: &Info) -> Result<Outcome, Failure> {
     let terminal = Terminal::silent();
-    let recording =
+    let mut recording =
         play::open(&arguments.recordings, &arguments.reading.open_options(), &terminal, Arc::default())?;
+    recording.select(&TopicSelection::default())?;
     let text = if arguments.json { format!("{:#}\n", as_json(&recording)) } else { as_text(&recording) };
     // `fgplay info ... | head` is no failure.
     io::stdout().write_all(text.as_bytes()).unwrap_or_default();

@@ -12,12 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use self::cursor::{JsonlCursor, OpenFile};
+pub use self::inferred::Inferred;
+use self::opening::Contents;
+pub(super) use self::schema::name_from_topic;
+pub(super) use self::topics::unused_name;
 use super::{ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Reader, Source, Summary};
 use crate::time::Timestamp;
 
 mod cursor;
 mod envelope;
 mod index;
+mod inferred;
 mod lines;
 mod opening;
 mod scan;
@@ -33,7 +38,7 @@ mod topics;
 /// Where the file can't be read, where two lines give a topic different schemas, and with
 /// [`strict`](super::OpenOptions::strict) where a line would be skipped.
 pub(super) fn open(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
-    let (channels, index) = opening::read_whole(&*source, context)?;
+    let Contents { channels, inferred, index } = opening::read_whole(&*source, context)?;
     let summary = Summary {
         kind: Kind::Jsonl,
         bytes: source.len(),
@@ -54,17 +59,22 @@ pub(super) fn open(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result
         index,
         loss_told: AtomicBool::new(false),
     });
-    Ok(Box::new(JsonlReader { summary, file }))
+    Ok(Box::new(JsonlReader { summary, inferred, file }))
 }
 
 struct JsonlReader {
     summary: Summary,
+    inferred: Vec<Option<Inferred>>,
     file: Arc<OpenFile>,
 }
 
 impl Reader for JsonlReader {
     fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    fn inferred(&self, channel: usize) -> Option<&Inferred> {
+        self.inferred.get(channel)?.as_ref()
     }
 
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {

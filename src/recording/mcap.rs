@@ -6,12 +6,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::mcap::MAGIC;
 
 use self::chunk::{Damage, SpanLoader, count_indexed};
 use self::cursor::McapCursor;
-use self::entries::Routes;
+use self::entries::{Routes, Selected};
 use self::findings::{Findings, counted};
 use self::found::{End, Found, skipped};
 use self::index::{Counts, Index, Span};
@@ -54,6 +55,11 @@ struct Shared {
     max_chunk_bytes: u64,
     path: PathBuf,
     problems: Arc<Problems>,
+    /// The log time of the first message, in nanoseconds, as the index says it.
+    start: u64,
+    /// Whether it was told that the index has wrong times: a writer that makes one such entry mostly makes
+    /// all so.
+    wrong_times_told: AtomicBool,
 }
 
 /// An open MCAP file.
@@ -87,6 +93,23 @@ impl Shared {
         });
         let text = skipped(&damage.to_string(), messages.unwrap_or(0));
         self.problems.lost(&self.path, Place::Offset(span.offset), text);
+    }
+
+    /// Tells, once for the file, that a loaded span has messages at other times than the index says.
+    fn note_wrong_times(&self, span: &Span, selected: &Selected) {
+        let Some((first, last)) = selected.times else { return };
+        let is_right = span.start <= first && last <= span.end;
+        if is_right || self.wrong_times_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let [says_first, says_last, first, last] =
+            [span.start, span.end, first, last].map(Timestamp::from_nanos);
+        let text = format!(
+            "the file's index says that the messages of this chunk are from {says_first} to {says_last}, but \
+             they are from {first} to {last}; where it is wrong, a start in the middle or a jump can miss \
+             messages (--rescan makes a right index)"
+        );
+        self.problems.note(&self.path, Place::Offset(span.offset), text);
     }
 }
 
@@ -143,6 +166,8 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         max_chunk_bytes: context.options.max_chunk_bytes,
         path: context.path.to_owned(),
         problems: Arc::clone(&context.problems),
+        start: summary.time_range.map_or(0, |(start, _)| start.as_nanos()),
+        wrong_times_told: AtomicBool::new(false),
     };
     Ok(McapReader { summary, shared: Arc::new(shared) })
 }
@@ -193,12 +218,7 @@ fn tells_all_channels(summary: &FileSummary) -> bool {
     let mut registry = registry::Registry::default();
     let mut ignored = Findings::new("".as_ref());
     for (op, content) in summary.definitions() {
-        match op {
-            ::mcap::records::op::SCHEMA => {
-                registry.add_schema(content, registry::Origin::Summary, &mut ignored);
-            }
-            _ => registry.add_channel(content, registry::Origin::Summary, &mut ignored),
-        }
+        registry.add(op, content, registry::Origin::Summary, &mut ignored);
     }
     adds_up(statistics) && statistics.channel_message_counts.keys().all(|&id| registry.knows(id))
 }

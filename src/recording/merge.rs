@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::topics::{PlayedChannels, play_channels};
+use super::topics::{PlayedChannels, Recorded, play_channels};
 use super::{
     Channel, ChannelMap, Cursor, FileSource, Kind, Message, OpenContext, OpenError, OpenOptions, Place,
     Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl, kind, mcap,
@@ -22,12 +22,22 @@ pub struct Recording {
 
 struct RecordedFile {
     path: PathBuf,
-    reader: Box<dyn Reader>,
+    reader: Arc<dyn Reader>,
+}
+
+impl RecordedFile {
+    fn channels(&self) -> Vec<Recorded<'_>> {
+        let channels = self.reader.summary().channels.iter().enumerate();
+        channels.map(|(place, channel)| (channel, self.reader.inferred(place))).collect()
+    }
 }
 
 impl Recording {
     /// Opens files and puts them on one timeline. What can't be played in them is told to `problems`, now
     /// and while they are read later. `progress` hears of the one reading that a file without index needs.
+    ///
+    /// All topics are played under their own names, until [`select`](Self::select) chooses. It is `select`
+    /// that tells what is to be known of the played topics, so who wants that told calls it in any case.
     ///
     /// # Errors
     /// Where a file can't be read, or is no recording.
@@ -40,7 +50,7 @@ impl Recording {
         let open = |path: &P| {
             let path = path.as_ref();
             let context = OpenContext { path, options, problems: Arc::clone(&problems), progress };
-            Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)? })
+            Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)?.into() })
         };
         let files = paths.iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
         let mut recording = Recording { files, channels: Vec::new(), maps: Vec::new(), problems };
@@ -51,29 +61,29 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Narrows the recording to some of its topics, and gives topics other names.
+    /// Narrows the recording to some of its topics, and gives topics other names. What is to be known of the
+    /// topics that are left is told to the recording's problems, such as that one of them has messages of
+    /// different types, which play under different names.
     ///
     /// # Errors
     /// Where no topic is left, or two would have the same name.
     pub fn select(&mut self, selection: &TopicSelection) -> Result<(), TopicError> {
-        let played = self.play_channels(selection)?;
+        let mut played = self.play_channels(selection)?;
+        for note in played.notes.drain(..) {
+            let file = self.files.get(note.file.unwrap_or(0));
+            let path = file.map_or(Path::new(""), |file| &file.path);
+            self.problems.note(path, Place::Topic(note.topic), note.text);
+        }
         self.adopt(played);
         Ok(())
     }
 
     fn play_channels(&self, selection: &TopicSelection) -> Result<PlayedChannels, TopicError> {
-        play_channels(self.files.iter().map(|file| &file.reader.summary().channels[..]), selection)
+        let files: Vec<_> = self.files.iter().map(RecordedFile::channels).collect();
+        play_channels(&files, selection)
     }
 
     fn adopt(&mut self, played: PlayedChannels) {
-        for (topic, note) in played.notes {
-            let owner = self
-                .files
-                .iter()
-                .find(|file| file.reader.summary().channels.iter().any(|channel| channel.topic == topic));
-            let path = owner.or(self.files.first()).map_or(Path::new(""), |file| &file.path);
-            self.problems.note(path, Place::Topic(topic), note);
-        }
         self.channels = played.channels;
         self.maps = played.maps;
     }
@@ -114,23 +124,13 @@ impl Recording {
     /// where log times are equal, in the order of the files, and within a file in the order in which they
     /// stand there.
     pub fn cursor(&self, from: Timestamp) -> Box<dyn Cursor> {
-        let mut cursors: Vec<Box<dyn Cursor>> = self
-            .files
-            .iter()
-            .zip(&self.maps)
-            .map(|(file, map)| file.reader.cursor(from, Arc::clone(map)))
-            .collect();
-        match cursors.pop() {
-            Some(only) if cursors.is_empty() => only,
-            last => {
-                cursors.extend(last);
-                Box::new(MergeCursor::new(cursors))
-            }
+        if let ([only], [map]) = (&self.files[..], &self.maps[..]) {
+            return only.reader.cursor(from, Arc::clone(map));
         }
+        let files = self.files.iter().map(|file| Arc::clone(&file.reader));
+        Box::new(MergeCursor::new(from, files.zip(self.maps.iter().cloned())))
     }
-}
 
-impl Recording {
     /// The state before a log time: the last message before it on each played channel, by log time.
     pub fn last_before(&self, before: Timestamp) -> Vec<Message> {
         let mut last: Vec<Option<Message>> = vec![None; self.channels.len()];
@@ -159,45 +159,79 @@ fn open_file(context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
     }
 }
 
-/// Merges cursors by log time; where log times are equal, the earlier cursor comes first.
-struct MergeCursor {
-    cursors: Vec<Box<dyn Cursor>>,
-    /// The next message of each cursor that is not at its end: (log time, cursor), and the message beside.
+/// Merges files by log time; where log times are equal, the earlier file comes first.
+///
+/// A file is opened when the next message could be in it, and closed after its last one: of a hundred parts
+/// of a recording one after the other, what is in memory is the one that plays.
+pub(super) struct MergeCursor {
+    parts: Vec<Part>,
+    /// The parts that are not over: from when on one can have a message, and its place in `parts`.
     order: BinaryHeap<Reverse<(Timestamp, usize)>>,
-    next: Vec<Option<Message>>,
+    /// The log time of the last message; before the first, the time to begin with.
+    last_time: Timestamp,
+}
+
+/// One file in a [`MergeCursor`].
+enum Part {
+    /// It does not begin before the time at which it stands in the order.
+    Waiting { reader: Arc<dyn Reader>, channels: ChannelMap },
+    /// Its next message stands in the order.
+    Open { cursor: Box<dyn Cursor>, next: Message },
+    /// It has no more messages.
+    Over,
 }
 
 impl MergeCursor {
-    fn new(cursors: Vec<Box<dyn Cursor>>) -> Self {
-        let count = cursors.len();
-        let mut merge = MergeCursor { cursors, order: BinaryHeap::new(), next: vec![None; count] };
-        for index in 0..count {
-            merge.refill(index);
+    pub fn new(from: Timestamp, files: impl Iterator<Item = (Arc<dyn Reader>, ChannelMap)>) -> Self {
+        let mut merge = MergeCursor { parts: Vec::new(), order: BinaryHeap::new(), last_time: from };
+        for (place, (reader, channels)) in files.enumerate() {
+            // When a file ends is not asked: by a wrong index it could have messages beyond, and opening one
+            // that has none costs no reading.
+            let start = reader.summary().time_range.map_or(from, |(start, _)| start.max(from));
+            merge.order.push(Reverse((start, place)));
+            merge.parts.push(Part::Waiting { reader, channels });
         }
         merge
     }
 
-    fn refill(&mut self, index: usize) {
-        if let Some(message) = self.cursors[index].next() {
-            self.order.push(Reverse((message.log_time, index)));
-            self.next[index] = Some(message);
+    /// Puts a part where its next message belongs.
+    fn go_on(&mut self, place: usize, mut cursor: Box<dyn Cursor>) {
+        if let Some(next) = cursor.next() {
+            self.order.push(Reverse((next.log_time, place)));
+            self.parts[place] = Part::Open { cursor, next };
         }
     }
 }
 
 impl Cursor for MergeCursor {
     fn next(&mut self) -> Option<Message> {
-        let Reverse((_, index)) = self.order.pop()?;
-        let message = self.next[index].take();
-        self.refill(index);
-        message
+        loop {
+            let Reverse((_, place)) = self.order.pop()?;
+            match std::mem::replace(&mut self.parts[place], Part::Over) {
+                // A file may begin earlier than its index says. From here on it can still play in order; the
+                // file's own cursor tells of what is too late.
+                Part::Waiting { reader, channels } => {
+                    self.go_on(place, reader.cursor(self.last_time, channels));
+                }
+                Part::Open { cursor, next } => {
+                    self.last_time = next.log_time;
+                    self.go_on(place, cursor);
+                    return Some(next);
+                }
+                Part::Over => {}
+            }
+        }
     }
 }
 
 impl Summary {
     /// The ROS distribution that the recording names: in rosbag2's metadata record (key
-    /// `serialized_metadata`, YAML, field `ros_distro`), or by the profile (`ros1` is taken as `noetic`,
-    /// the only ROS 1 that still lives).
+    /// `serialized_metadata`, YAML, field `ros_distro`), or by the profile.
+    ///
+    /// The profile `ros1` is taken as `noetic`, the last ROS 1 there is. The profile `ros2` without a named
+    /// distribution is taken as `humble`: rosbag2 began to note the distribution only after that release, so
+    /// that a recording without it is mostly from there. It costs little to be wrong: a viewer needs some
+    /// name to switch to ROS and its common types, and reads messages by the recording's own schemas.
     pub fn ros_distro(&self) -> Option<String> {
         let notes = self.metadata.iter().filter(|note| note.name == "rosbag2");
         let yaml = notes.filter_map(|note| note.entries.get("serialized_metadata"));

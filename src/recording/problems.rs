@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -58,12 +59,27 @@ pub struct Problems {
     listener: Box<dyn Fn(&Problem) + Send + Sync>,
 }
 
+/// How many problems beyond those are told from each other by a hash, so that the same one is counted once.
+/// It takes 8 bytes for each of them.
+const HASHED: usize = 100_000;
+
 #[derive(Default)]
 struct State {
     seen: HashSet<Problem>,
     list: Vec<Problem>,
-    beyond: u64,
+    /// The hashes of problems that are only counted.
+    beyond: HashSet<u64>,
+    hasher: RandomState,
     data_lost: bool,
+}
+
+impl State {
+    /// Counts a problem that there is no room for, unless it is counted already.
+    fn count(&mut self, problem: &Problem) {
+        if self.beyond.len() < HASHED {
+            self.beyond.insert(self.hasher.hash_one(problem));
+        }
+    }
 }
 
 impl Problems {
@@ -81,7 +97,7 @@ impl Problems {
                 return;
             }
             if state.list.len() >= REMEMBERED {
-                state.beyond += 1;
+                state.count(&problem);
                 return;
             }
             state.seen.insert(problem.clone());
@@ -105,9 +121,10 @@ impl Problems {
         self.state().list.clone()
     }
 
-    /// How many problems there were beyond those that [`list`](Self::list) holds.
+    /// How many different problems there were beyond those that [`list`](Self::list) holds. It is counted up
+    /// to 100,000.
     pub fn beyond(&self) -> u64 {
-        self.state().beyond
+        self.state().beyond.len() as u64
     }
 
     /// Whether data of the recording was skipped or lost.
@@ -131,5 +148,27 @@ impl Default for Problems {
 impl fmt::Debug for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.list()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_counted_once_however_often_a_loop_meets_them() {
+        let problems = Problems::default();
+        for _ in 0..3 {
+            (0..1500).for_each(|at| problems.note("a.mcap".as_ref(), Place::Offset(at), "x"));
+        }
+        assert_eq!((problems.list().len(), problems.beyond()), (1000, 500));
+    }
+
+    #[test]
+    fn a_hostile_number_of_problems_is_bounded() {
+        let problems = Problems::default();
+        (0..102_000).for_each(|at| problems.lost("a.mcap".as_ref(), Place::Offset(at), "x"));
+        assert_eq!((problems.list().len(), problems.beyond()), (1000, 100_000));
+        assert!(problems.data_lost());
     }
 }

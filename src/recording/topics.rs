@@ -7,6 +7,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::Regex;
 
+use super::jsonl::{self, Inferred};
 use super::{Channel, ChannelId, ChannelMap, Schema};
 
 /// Which topics are played, and under which names.
@@ -157,65 +158,134 @@ fn parse_regex(pattern: &str) -> Result<Regex, TopicError> {
 pub(super) struct PlayedChannels {
     pub channels: Vec<Channel>,
     pub maps: Vec<ChannelMap>,
-    /// What the user should know: the topic, and a sentence about it.
-    pub notes: Vec<(String, String)>,
+    pub notes: Vec<Note>,
+}
+
+/// Something about a topic that the user should know.
+#[derive(Debug)]
+pub(super) struct Note {
+    /// Which of the files it is about; `None` where it is none of them.
+    pub file: Option<usize>,
+    /// The topic, by the name that it was recorded with.
+    pub topic: String,
+    /// A sentence, as in [`Problem::text`](super::Problem::text).
+    pub text: String,
+}
+
+/// A channel as a file has it, and what its schema was inferred from, if it was.
+pub(super) type Recorded<'a> = (&'a Channel, Option<&'a Inferred>);
+
+/// Where a played channel comes from.
+struct Origin<'a> {
+    /// The first file with it.
+    file: usize,
+    /// What it was recorded as.
+    topic: &'a str,
+    /// What its schema was inferred from, in each of the files; empty where it was not.
+    inferred: Vec<&'a Inferred>,
 }
 
 /// What has to agree for two channels of a topic to be one.
 #[derive(Clone, Eq, Hash, PartialEq)]
-struct Identity {
-    topic: String,
-    message_encoding: String,
-    schema: Option<Arc<Schema>>,
+struct Identity<'a> {
+    topic: &'a str,
+    message_encoding: &'a str,
+    schema: SchemaIdentity<'a>,
+}
+
+#[derive(Clone, Eq, Hash, PartialEq)]
+enum SchemaIdentity<'a> {
+    Recorded(Option<&'a Schema>),
+    /// It was inferred, so it is that of all messages of the topic; the name is what one of the files gives.
+    Inferred(Option<&'a str>),
 }
 
 /// Chooses, names and unites the channels of several files.
 ///
-/// Channels with the same topic, message encoding and schema become one. Where channels of a topic differ
+/// Channels with the same topic, message encoding and schema become one; so do those of a topic whose schemas
+/// were inferred, unless their files give these different names. Where channels of a topic differ
 /// in these, the one with most messages keeps the name (Studio refuses a second channel of a topic), and
 /// the others get their schema's name added to it.
-pub(super) fn play_channels<'a>(
-    files: impl IntoIterator<Item = &'a [Channel]>,
+pub(super) fn play_channels(
+    files: &[Vec<Recorded<'_>>],
     selection: &TopicSelection,
 ) -> Result<PlayedChannels, TopicError> {
-    let files: Vec<&[Channel]> = files.into_iter().collect();
-    check_renames(&files, selection)?;
-
+    check_renames(files, selection)?;
+    let names = given_names(files);
     let mut channels: Vec<Channel> = Vec::new();
-    let mut ids: HashMap<Identity, ChannelId> = HashMap::new();
+    let mut origins: Vec<Origin<'_>> = Vec::new();
+    let mut ids: HashMap<Identity<'_>, ChannelId> = HashMap::new();
     let mut maps = Vec::with_capacity(files.len());
-    for file in &files {
-        let map = file.iter().map(|channel| {
+    for (number, file) in files.iter().enumerate() {
+        let map = file.iter().map(|&(channel, inferred)| {
             if !selection.wants(&channel.topic) {
                 return None;
             }
-            let identity = Identity {
-                topic: selection.rename(&channel.topic).to_owned(),
-                message_encoding: channel.message_encoding.clone(),
-                schema: channel.schema.clone(),
-            };
-            let next = ChannelId(channels.len() as u32);
-            let topic = identity.topic.clone();
-            let id = *ids.entry(identity).or_insert(next);
-            if id == next {
-                channels.push(Channel { topic, ..channel.clone() });
-            } else {
-                unite(&mut channels[id.0 as usize], channel);
-            }
+            let id = *ids.entry(identity(channel, inferred, &names)).or_insert_with(|| {
+                let topic = selection.rename(&channel.topic).to_owned();
+                channels.push(Channel { topic, message_count: 0, ..channel.clone() });
+                origins.push(Origin { file: number, topic: &channel.topic, inferred: Vec::new() });
+                ChannelId(channels.len() as u32 - 1)
+            });
+            unite(&mut channels[id.0 as usize], channel);
+            origins[id.0 as usize].inferred.extend(inferred);
             Some(id)
         });
         maps.push(map.collect::<ChannelMap>());
     }
 
-    let available: HashSet<&str> = files.iter().flat_map(|f| f.iter().map(|c| c.topic.as_str())).collect();
+    let available: HashSet<&str> =
+        files.iter().flatten().map(|(channel, _)| channel.topic.as_str()).collect();
     if channels.is_empty() && !available.is_empty() {
         return Err(TopicError::NothingLeft { available: available.len() });
     }
-    let mut notes = tell_apart(&mut channels);
+    unite_inferred(&mut channels, &origins);
+    let mut notes = tell_apart(&mut channels, &origins);
     for old in selection.renames.keys().filter(|old| !available.contains(old.as_str())) {
-        notes.push((old.clone(), "it is remapped, but the recording has no topic of that name".into()));
+        let text = "it is remapped, but the recording has no topic of that name".into();
+        notes.push(Note { file: None, topic: old.clone(), text });
     }
     Ok(PlayedChannels { channels, maps, notes })
+}
+
+fn identity<'a>(
+    channel: &'a Channel,
+    inferred: Option<&'a Inferred>,
+    names: &HashMap<&str, &'a str>,
+) -> Identity<'a> {
+    let (topic, message_encoding) = (channel.topic.as_str(), channel.message_encoding.as_str());
+    let schema = match inferred {
+        Some(inferred) => SchemaIdentity::Inferred(inferred.given_name().or(names.get(topic).copied())),
+        None => SchemaIdentity::Recorded(channel.schema.as_deref()),
+    };
+    Identity { topic, message_encoding, schema }
+}
+
+/// By topic, the first name that a file gives an inferred schema.
+fn given_names<'a>(files: &[Vec<Recorded<'a>>]) -> HashMap<&'a str, &'a str> {
+    let mut names = HashMap::new();
+    for &(channel, inferred) in files.iter().flatten() {
+        if let Some(name) = inferred.and_then(Inferred::given_name) {
+            names.entry(channel.topic.as_str()).or_insert(name);
+        }
+    }
+    names
+}
+
+/// Gives channels whose schemas were inferred one that is true for the messages of all files. Viewers keep one
+/// definition for a schema's name, so a name that is made up is nobody else's.
+fn unite_inferred(channels: &mut [Channel], origins: &[Origin<'_>]) {
+    let name = |(channel, origin): (&Channel, &Origin<'_>)| match &origin.inferred[..] {
+        [] => Some(channel.schema_name().to_owned()),
+        parts => parts.iter().find_map(|part| part.given_name()).map(str::to_owned),
+    };
+    let mut taken: HashSet<String> = channels.iter().zip(origins).filter_map(name).collect();
+    for (channel, origin) in channels.iter_mut().zip(origins) {
+        if !origin.inferred.is_empty() {
+            let make_name = || jsonl::unused_name(jsonl::name_from_topic(origin.topic), &mut taken);
+            channel.schema = Inferred::schema(&origin.inferred, make_name).map(Arc::new);
+        }
+    }
 }
 
 /// Adds what is known of `other` to `channel`, of which it is a part.
@@ -227,10 +297,10 @@ fn unite(channel: &mut Channel, other: &Channel) {
 }
 
 /// Refuses to give two topics the same name.
-fn check_renames(files: &[&[Channel]], selection: &TopicSelection) -> Result<(), TopicError> {
+fn check_renames(files: &[Vec<Recorded<'_>>], selection: &TopicSelection) -> Result<(), TopicError> {
     let mut owners: HashMap<&str, &str> = HashMap::new();
     let wanted = || {
-        let topics = files.iter().flat_map(|file| file.iter().map(|channel| channel.topic.as_str()));
+        let topics = files.iter().flatten().map(|(channel, _)| channel.topic.as_str());
         topics.filter(|topic| selection.wants(topic))
     };
     for topic in wanted().filter(|topic| !selection.renames.contains_key(*topic)) {
@@ -248,7 +318,7 @@ fn check_renames(files: &[&[Channel]], selection: &TopicSelection) -> Result<(),
 }
 
 /// Gives channels of the same topic names of their own, and says which.
-fn tell_apart(channels: &mut [Channel]) -> Vec<(String, String)> {
+fn tell_apart(channels: &mut [Channel], origins: &[Origin<'_>]) -> Vec<Note> {
     let mut by_topic: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, channel) in channels.iter().enumerate() {
         by_topic.entry(channel.topic.clone()).or_default().push(index);
@@ -269,12 +339,13 @@ fn tell_apart(channels: &mut [Channel]) -> Vec<(String, String)> {
             let name = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
             channel.topic = name.unwrap_or(base);
             taken.insert(channel.topic.clone());
-            let note = format!(
+            let text = format!(
                 "it was recorded with different types, and a viewer takes only one for a topic, so {} of its \
                  messages play as '{}'",
                 channel.message_count, channel.topic
             );
-            notes.push((topic.clone(), note));
+            let origin = &origins[index];
+            notes.push(Note { file: Some(origin.file), topic: origin.topic.to_owned(), text });
         }
     }
     notes
@@ -301,13 +372,19 @@ mod tests {
     }
 
     fn play(channels: &[Channel], selection: &TopicSelection) -> Result<PlayedChannels, TopicError> {
-        play_channels([channels], selection)
+        play_files(&[channels], selection)
+    }
+
+    fn play_files(files: &[&[Channel]], selection: &TopicSelection) -> Result<PlayedChannels, TopicError> {
+        let files: Vec<Vec<Recorded<'_>>> =
+            files.iter().map(|file| file.iter().map(|channel| (channel, None)).collect()).collect();
+        play_channels(&files, selection)
     }
 
     #[test]
     fn equal_channels_of_several_files_are_one() {
         let (first, second) = ([channel("/tf", "TF", 3)], [channel("/a", "A", 1), channel("/tf", "TF", 4)]);
-        let played = play_channels([&first[..], &second[..]], &TopicSelection::default()).unwrap();
+        let played = play_files(&[&first[..], &second[..]], &TopicSelection::default()).unwrap();
         assert_eq!(names(&played), ["/tf", "/a"]);
         assert_eq!(played.channels[0].message_count, 7);
         assert_eq!(*played.maps[1], [Some(ChannelId(1)), Some(ChannelId(0))]);
@@ -320,7 +397,18 @@ mod tests {
         let played = play(&channels, &TopicSelection::default()).unwrap();
         assert_eq!(names(&played), ["/x (A) #2", "/x", "/x (A)"]);
         assert_eq!(played.notes.len(), 1);
-        assert!(played.notes[0].1.contains("'/x (A) #2'"), "{}", played.notes[0].1);
+        assert!(played.notes[0].text.contains("'/x (A) #2'"), "{}", played.notes[0].text);
+    }
+
+    #[test]
+    fn a_note_names_the_file_with_the_channel_that_differs_and_the_topic_as_recorded() {
+        let (first, second) = ([channel("/x", "A", 5)], [channel("/x", "B", 2)]);
+        let renamed = TopicSelection::default().renaming(&["/x:=/y"]).unwrap();
+        let played = play_files(&[&first[..], &second[..]], &renamed).unwrap();
+        assert_eq!(names(&played), ["/y", "/y (B)"]);
+        let [note] = &played.notes[..] else { panic!("{:?}", played.notes) };
+        assert_eq!((note.file, &*note.topic), (Some(1), "/x"));
+        assert!(note.text.ends_with("2 of its messages play as '/y (B)'"), "{}", note.text);
     }
 
     #[test]

@@ -3,17 +3,23 @@
 use super::super::{Channel, OpenContext, OpenError, Place, Problem, ScanProgress, Source};
 use super::envelope::{self, MessageLine, Reason, Record};
 use super::index::{Entry, Index};
+use super::inferred::Inferred;
 use super::lines::{Line, Lines};
 use super::topics::{Refused, Topics};
 
 /// After how many bytes of reading the progress is told.
 const PROGRESS_STEP: u64 = 8 << 20;
 
+/// What a file holds.
+pub(super) struct Contents {
+    pub channels: Vec<Channel>,
+    /// What the channels' schemas were inferred from; `None` for those that have one of their own.
+    pub inferred: Vec<Option<Inferred>>,
+    pub index: Index,
+}
+
 /// Reads a file from start to end.
-pub(super) fn read_whole(
-    source: &dyn Source,
-    context: &OpenContext<'_>,
-) -> Result<(Vec<Channel>, Index), OpenError> {
+pub(super) fn read_whole(source: &dyn Source, context: &OpenContext<'_>) -> Result<Contents, OpenError> {
     let mut opening = Opening::new(context);
     let mut lines = Lines::new(source);
     let mut told = 0;
@@ -30,7 +36,8 @@ pub(super) fn read_whole(
     (context.progress)(ScanProgress { path: context.path, done: source.len(), total: source.len() });
     opening.tell_problems();
     opening.index.finish();
-    Ok((opening.topics.into_channels(), opening.index))
+    let (channels, inferred) = opening.topics.into_channels();
+    Ok(Contents { channels, inferred, index: opening.index })
 }
 
 struct Opening<'c> {

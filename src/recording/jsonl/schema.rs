@@ -16,11 +16,11 @@
 use super::scan::Kind;
 use super::shape::{Node, Shape};
 
-/// The schema of the messages that have gone into `shape`. Keys come in the order in which the messages had
-/// them.
+/// The schema of the messages that have gone into `shape`, empty where there is none. Keys come in the order
+/// in which the messages had them.
 pub(super) fn json_schema(shape: &Shape) -> String {
     let mut out = String::new();
-    if let Some(root) = shape.node(Shape::ROOT) {
+    if let Some(root) = shape.node(Shape::ROOT).filter(|root| root.kinds.contains(Kind::Object)) {
         write_object(shape, root, &mut out);
     }
     out
@@ -86,7 +86,7 @@ fn is_expressible(shape: &Shape, node: &Node) -> bool {
 
 /// The name of a schema that is made here: the levels of the topic's name, with points between them
 /// (`/imu/data` is `imu.data`). A topic without any is called `message`.
-pub(super) fn name_from_topic(topic: &str) -> String {
+pub(in crate::recording) fn name_from_topic(topic: &str) -> String {
     let levels: Vec<&str> = topic.split('/').filter(|level| !level.is_empty()).collect();
     if levels.is_empty() { "message".into() } else { levels.join(".") }
 }
@@ -268,6 +268,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_two_shapes_know_together_is_what_one_learns_from_all_messages(
+            messages in prop::collection::vec(message(), 0..12),
+            cut in 0..12usize,
+        ) {
+            let texts: Vec<String> = messages.iter().map(Value::to_string).collect();
+            let (mut whole, mut first, mut second) = (Shape::default(), Shape::default(), Shape::default());
+            let mut budget = Budget::default();
+            for (place, text) in texts.iter().enumerate() {
+                whole.learn(text, &mut budget);
+                if place < cut { &mut first } else { &mut second }.learn(text, &mut budget);
+            }
+            first.unite(&second, &mut budget);
+            prop_assert_eq!(json_schema(&first), json_schema(&whole));
+            for text in &texts {
+                prop_assert!(first.compare(&mut super::super::scan::Scanner::new(text)).unwrap());
+            }
+        }
+
         #[test]
         fn an_inferred_schema_is_acceptable_and_true(messages in prop::collection::vec(message(), 1..12)) {
             let (mut shape, mut budget) = (Shape::default(), Budget::default());

@@ -37,6 +37,10 @@ impl Kinds {
         self.0 |= 1 << kind as u8;
     }
 
+    fn insert_all(&mut self, other: Kinds) {
+        self.0 |= other.0;
+    }
+
     pub fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
@@ -50,7 +54,7 @@ impl Kinds {
 }
 
 /// What is known of a topic's messages. Node 0 is the message itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shape {
     nodes: Vec<Node>,
     name_bytes: usize,
@@ -59,7 +63,7 @@ pub(super) struct Shape {
 }
 
 /// What is known of the values at one place.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     pub kinds: Kinds,
     /// Whether its properties are not looked at, because there are too many of them.
@@ -75,7 +79,7 @@ pub(super) struct Node {
 }
 
 /// A property of an object.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Field {
     /// The name, and a quote: what stands in a file behind the opening quote.
     quoted: Box<str>,
@@ -126,6 +130,95 @@ impl Shape {
         let mut observer = Observer::<true> { shape: self, budget, unchanged: true };
         // It was gone through before, so it is correct.
         let _ = Scanner::new(data).value(&mut observer, Self::ROOT);
+    }
+
+    /// Adds what another shape knows, as if its messages had come after those of this one.
+    pub fn unite(&mut self, other: &Shape, budget: &mut Budget) {
+        self.unite_place(Self::ROOT, other, Self::ROOT, budget);
+    }
+
+    fn unite_place(&mut self, place: NodeId, other: &Shape, theirs: NodeId, budget: &mut Budget) {
+        let (Some(node), Some(theirs)) = (self.node_mut(place), other.node(theirs)) else { return };
+        let known_here = node.kinds.contains(Kind::Object);
+        node.kinds.insert_all(theirs.kinds);
+        if let Some(their_items) = theirs.items {
+            let items = node.items.or_else(|| self.add_node(0, budget));
+            if let (Some(items), Some(node)) = (items, self.node_mut(place)) {
+                node.items = Some(items);
+                self.unite_place(items, other, their_items, budget);
+            }
+        }
+        self.unite_fields(place, other, theirs, known_here, budget);
+    }
+
+    /// `known_here`: whether this shape had an object at the place before.
+    fn unite_fields(
+        &mut self,
+        place: NodeId,
+        other: &Shape,
+        theirs: &Node,
+        known_here: bool,
+        budget: &mut Budget,
+    ) {
+        let Some(node) = self.node_mut(place) else { return };
+        if theirs.opaque {
+            return node.become_opaque();
+        }
+        if node.opaque || !theirs.kinds.contains(Kind::Object) {
+            return;
+        }
+        for field in &mut node.fields {
+            field.optional |= theirs.find(field.name()).is_err();
+        }
+        for field in &theirs.fields {
+            let Some(node) = self.node_mut(place) else { return };
+            let value = match node.find(field.name()) {
+                Ok(rank) => {
+                    let ours = &mut node.fields[node.by_name[rank] as usize];
+                    ours.optional |= field.optional;
+                    Some(ours.node)
+                }
+                Err(rank) => {
+                    self.add_field(place, rank, field.name(), field.optional || known_here, 0, budget)
+                }
+            };
+            // There was no room, and the place is not looked into any more.
+            let Some(value) = value else { return };
+            self.unite_place(value, other, field.node, budget);
+        }
+        if let Some(node) = self.node_mut(place) {
+            node.required = node.fields.iter().filter(|field| !field.optional).count() as u32;
+        }
+    }
+
+    /// Adds a field, `rank` being its place by name. `None` where there is no room for it; then the place
+    /// is not looked into any more.
+    fn add_field(
+        &mut self,
+        place: NodeId,
+        rank: usize,
+        name: &str,
+        optional: bool,
+        seen_in: u64,
+        budget: &mut Budget,
+    ) -> Option<NodeId> {
+        let fields = self.node(place)?.fields.len();
+        let room = (fields < MAX_FIELDS).then(|| self.add_node(name.len() + 1, budget)).flatten();
+        let node = self.node_mut(place)?;
+        let Some(value) = room else {
+            node.become_opaque();
+            return None;
+        };
+        node.by_name.insert(rank, fields as u32);
+        node.fields.push(Field {
+            quoted: format!("{name}\"").into(),
+            plain: !name.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\'),
+            optional,
+            node: value,
+            seen_in,
+        });
+        node.required += u32::from(!optional);
+        Some(value)
     }
 
     /// What is known of a place.
@@ -214,25 +307,15 @@ impl<const LEARN: bool> Observer<'_, LEARN> {
     }
 
     fn add_field(&mut self, object: &mut OpenObject, rank: usize, name: &str) -> NodeId {
-        let Some(fields) = self.shape.node(object.node).map(|node| node.fields.len()) else { return NOWHERE };
-        let room = (fields < MAX_FIELDS).then(|| self.shape.add_node(name.len() + 1, self.budget)).flatten();
-        let Some(node) = self.shape.node_mut(object.node) else { return NOWHERE };
-        let Some(value) = room else {
-            node.become_opaque();
+        let Some(node) = self.shape.node(object.node) else { return NOWHERE };
+        let next = node.fields.len() + 1;
+        let added = self.shape.add_field(object.node, rank, name, !object.first, object.number, self.budget);
+        let Some(value) = added else {
             object.node = NOWHERE;
             return NOWHERE;
         };
-        node.by_name.insert(rank, fields as u32);
-        node.fields.push(Field {
-            quoted: format!("{name}\"").into(),
-            plain: !name.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\'),
-            optional: !object.first,
-            node: value,
-            seen_in: object.number,
-        });
-        node.required += u32::from(object.first);
         object.required += u32::from(object.first);
-        object.next = fields + 1;
+        object.next = next;
         value
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::{Channel, Schema};
 use super::envelope::{ChannelLine, Reason};
+use super::inferred::Inferred;
 use super::scan::{Fault, Ignore, Scanner, Text};
 use super::schema;
 use super::shape::{Budget, Shape};
@@ -142,11 +143,11 @@ impl Topics {
         Ok(())
     }
 
-    /// The channels, in order of first appearance.
-    pub fn into_channels(self) -> Vec<Channel> {
+    /// The channels, in order of first appearance, and beside them what their schemas were inferred from.
+    pub fn into_channels(self) -> (Vec<Channel>, Vec<Option<Inferred>>) {
         let given = self.list.iter().filter_map(|topic| Some(topic.schema_name.as_ref()?.what.clone()));
         let mut names: HashSet<String> = given.collect();
-        self.list.into_iter().map(|topic| topic.into_channel(&mut names)).collect()
+        self.list.into_iter().map(|topic| topic.into_channel(&mut names)).unzip()
     }
 
     fn find_or_add(&mut self, topic: Text<'_>) -> Result<TopicId, Reason> {
@@ -184,31 +185,32 @@ impl Topics {
 impl Topic {
     /// `names` are those of the schemas so far. Studio clients keep one definition for a name, so a name
     /// that is made here must be nobody else's.
-    fn into_channel(self, names: &mut HashSet<String>) -> Channel {
-        let schema = match (self.schema, self.messages) {
-            (Some(schema), _) => schema.what,
-            (None, 0) => Bytes::new(),
-            (None, _) => schema::json_schema(&self.shape).into(),
+    fn into_channel(self, names: &mut HashSet<String>) -> (Channel, Option<Inferred>) {
+        let given_name = self.schema_name.map(|name| name.what);
+        let make_name = || unused_name(schema::name_from_topic(&self.name), names);
+        let (schema, inferred) = match self.schema {
+            Some(Given { what: data, .. }) => {
+                let name = given_name.unwrap_or_else(make_name);
+                (Some(Schema { name, encoding: "jsonschema".into(), data }), None)
+            }
+            None => {
+                let inferred = Inferred { shape: self.shape, given_name };
+                (Inferred::schema(&[&inferred], make_name), Some(inferred))
+            }
         };
-        let name = match self.schema_name {
-            Some(name) => name.what,
-            None if schema.is_empty() => String::new(),
-            None => unused_name(schema::name_from_topic(&self.name), names),
-        };
-        let encoding = if schema.is_empty() { "" } else { "jsonschema" };
-        let has_schema = !schema.is_empty() || !name.is_empty();
-        Channel {
+        let channel = Channel {
             topic: (*self.name).to_owned(),
             message_encoding: "json".into(),
-            schema: has_schema.then(|| Arc::new(Schema { name, encoding: encoding.into(), data: schema })),
+            schema: schema.map(Arc::new),
             message_count: self.messages,
             ..Channel::default()
-        }
+        };
+        (channel, inferred)
     }
 }
 
-/// The name, with a number added to it if it is taken.
-fn unused_name(name: String, names: &mut HashSet<String>) -> String {
+/// The name, with a number added to it if it is taken. It is taken from now on.
+pub(in crate::recording) fn unused_name(name: String, names: &mut HashSet<String>) -> String {
     let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
     let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
     let free = free.unwrap_or(name);

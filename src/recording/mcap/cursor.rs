@@ -275,14 +275,19 @@ impl McapCursor {
 
     /// The first entry to play of a span that is loaded for the first time. What the index has hidden until
     /// it was too late to play it in order is told as lost.
-    fn first_position(&self, span: u32, selected: &Selected) -> usize {
+    fn first_position(&self, place: u32, selected: &Selected) -> usize {
         let before = |time: u64| selected.entries.partition_point(|entry| entry.log_time < time);
         let position = before(self.last_time);
-        let late = position - before(self.from);
+        // Who plays from the start as the index gives it wants what comes before that as well.
+        let asked = if self.from <= self.shared.start { 0 } else { before(self.from) };
+        let late = position - asked;
+        let span = &self.shared.index.spans[place as usize];
         let mut wrongs = Vec::new();
         if late > 0 {
             let late = counted(late as u64, "message");
             wrongs.push(format!("{late} earlier than the file's index says"));
+        } else {
+            self.shared.note_wrong_times(span, selected);
         }
         if selected.unknown > 0 {
             let unknown = counted(selected.unknown, "message");
@@ -290,7 +295,7 @@ impl McapCursor {
         }
         if !wrongs.is_empty() {
             let text = format!("skipped here: {} (--rescan plays them)", wrongs.join(", and "));
-            self.lost(self.shared.index.spans[span as usize].offset, text);
+            self.lost(span.offset, text);
         }
         position
     }

@@ -77,6 +77,8 @@ pub struct Selected {
     pub wanted_bytes: u64,
     /// How many messages belong to channels that nobody knows.
     pub unknown: u64,
+    /// The log times of the earliest and the latest message, wanted or not.
+    pub times: Option<(u64, u64)>,
 }
 
 /// Finds the wanted messages in the records of a span. `entries` is memory to use.
@@ -91,6 +93,7 @@ pub fn select(
 ) -> Result<Selected, Damage> {
     entries.clear();
     let (mut wanted_bytes, mut unknown, mut sorted, mut last) = (0, 0, true, 0);
+    let (mut earliest, mut latest) = (u64::MAX, u64::MIN);
     let mut records = Records::new(bytes);
     for record in records.by_ref() {
         if record.op != op::MESSAGE {
@@ -104,9 +107,10 @@ pub fn select(
                 Extent::Whole => return Err(Damage::Records { at: record.at }),
             }
         };
+        let log_time = message.log_time;
+        (earliest, latest) = (earliest.min(log_time), latest.max(log_time));
         match routes.get(message.channel_id) {
             Route::To(_) => {
-                let log_time = message.log_time;
                 sorted &= log_time >= last;
                 last = log_time;
                 wanted_bytes += u64::from(length);
@@ -122,7 +126,8 @@ pub fn select(
     if !sorted {
         entries.sort_by_key(|entry| entry.log_time);
     }
-    Ok(Selected { entries, wanted_bytes, unknown })
+    let times = (earliest <= latest).then_some((earliest, latest));
+    Ok(Selected { entries, wanted_bytes, unknown, times })
 }
 
 /// Copies the messages of `entries` to a place of their own, so that the span they are from need not be

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ::mcap::records::op;
-
 use super::findings::Findings;
 use super::index::{ChunkTotals, Counts, Index, Span, SpanKind, compression_name};
 use super::records;
@@ -70,20 +68,14 @@ impl Found {
 
     pub fn add_definitions(&mut self, summary: &Summary) {
         for (op, content) in summary.definitions() {
-            match op {
-                op::SCHEMA => self.registry.add_schema(content, Origin::Summary, &mut self.findings),
-                _ => self.registry.add_channel(content, Origin::Summary, &mut self.findings),
-            }
+            self.registry.add(op, content, Origin::Summary, &mut self.findings);
         }
     }
 
     /// Takes the schemas and channels of a chunk.
     pub fn define(&mut self, records: &[u8], scanned: &Scanned, at: u64) {
         for (op, content) in scanned.definitions(records) {
-            match op {
-                op::SCHEMA => self.registry.add_schema(content, Origin::Data(at), &mut self.findings),
-                _ => self.registry.add_channel(content, Origin::Data(at), &mut self.findings),
-            }
+            self.registry.add(op, content, Origin::Data(at), &mut self.findings);
         }
     }
 

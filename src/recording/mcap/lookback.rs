@@ -9,9 +9,10 @@ use bytes::Bytes;
 use super::Shared;
 use super::chunk::SpanLoader;
 use super::cursor::message;
-use super::entries::{Routes, select};
+use super::entries::{Routes, Selected, select};
+use super::findings::counted;
 use super::index::Span;
-use crate::recording::{ChannelId, Message};
+use crate::recording::{ChannelId, Message, Place};
 
 /// The last message of each wanted channel with a log time below `before`; where log times are equal, the one
 /// that stands last in the file. In no particular order.
@@ -73,18 +74,33 @@ impl Search<'_> {
         }
     }
 
+    /// Tells where the index has wrong times for a span. By such an index, whoever plays from the time on takes
+    /// the span for over, and passes over its `later` messages.
+    fn check_times(&self, span: &Span, selected: &Selected, later: usize) {
+        if later == 0 || span.end >= self.before {
+            return self.shared.note_wrong_times(span, selected);
+        }
+        let text = format!(
+            "skipped here: {} later than the file's index says (--rescan plays them)",
+            counted(later as u64, "message")
+        );
+        self.shared.problems.lost(&self.shared.path, Place::Offset(span.offset), text);
+    }
+
     /// Takes from a span what comes after that which was found so far.
     fn take(&mut self, place: u32) {
         let span = &self.shared.index.spans[place as usize];
         let loaded = self.loader.load(span).and_then(|bytes| {
             let selected = select(&bytes, span.kind.extent(), self.routes, Vec::new())?;
-            Ok((bytes, selected.entries))
+            Ok((bytes, selected))
         });
-        let (bytes, entries) = match loaded {
+        let (bytes, selected) = match loaded {
             Ok(loaded) => loaded,
             Err(damage) => return self.shared.tell_damage(span, &damage),
         };
+        let entries = &selected.entries;
         let earlier = entries.partition_point(|entry| entry.log_time < self.before);
+        self.check_times(span, &selected, entries.len() - earlier);
         // Of each channel the first one that is met from behind is its last one.
         for entry in entries[..earlier].iter().rev() {
             let key = (entry.log_time, place);

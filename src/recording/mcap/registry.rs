@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ::mcap::records::op;
 use bytes::Bytes;
 
 use super::fields::TooShort;
@@ -44,8 +45,16 @@ struct Described<T> {
 }
 
 impl Registry {
-    /// Takes a channel record.
-    pub fn add_channel(&mut self, content: &[u8], origin: Origin, findings: &mut Findings) {
+    /// Takes a schema or a channel record, as its opcode says; any other describes nothing.
+    pub fn add(&mut self, op: u8, content: &[u8], origin: Origin, findings: &mut Findings) {
+        match op {
+            op::SCHEMA => self.add_schema(content, origin, findings),
+            op::CHANNEL => self.add_channel(content, origin, findings),
+            _ => {}
+        }
+    }
+
+    fn add_channel(&mut self, content: &[u8], origin: Origin, findings: &mut Findings) {
         let Some(id) = id_of(content) else { return unreadable("channel", origin, findings) };
         if self.channels.get(&id).is_some_and(|known| *known.raw == *content) {
             self.channels.entry(id).and_modify(|known| known.confirm(origin));
@@ -61,8 +70,8 @@ impl Registry {
         }
     }
 
-    /// Takes a schema record. Schema id 0 means "no schema", so that a record with it is none.
-    pub fn add_schema(&mut self, content: &[u8], origin: Origin, findings: &mut Findings) {
+    /// Schema id 0 means "no schema", so that a record with it is none.
+    fn add_schema(&mut self, content: &[u8], origin: Origin, findings: &mut Findings) {
         let Some(id) = id_of(content) else { return unreadable("schema", origin, findings) };
         if id == 0 {
             return;

@@ -361,8 +361,9 @@ impl<'a> Walk<'a> {
         };
         let found = &mut self.found;
         match op {
-            op::SCHEMA => found.registry.add_schema(content, Origin::Data(at), &mut found.findings),
-            op::CHANNEL => found.registry.add_channel(content, Origin::Data(at), &mut found.findings),
+            op::SCHEMA | op::CHANNEL => {
+                found.registry.add(op, content, Origin::Data(at), &mut found.findings);
+            }
             op::METADATA => {
                 self.extras = self.extras.saturating_add(length.saturating_mul(2));
                 found.add_metadata(content, at, self.extras <= EXTRAS);

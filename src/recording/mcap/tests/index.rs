@@ -362,7 +362,64 @@ fn messages_earlier_than_the_index_says_play_if_it_is_not_too_late() {
     };
     let in_time = build(25);
     assert_eq!(in_time.sequences(), [0, 1, 2, 3, 4]);
+    assert!(in_time.problems.iter().all(|problem| !problem.data_lost));
     let late = build(15);
     assert_eq!(late.sequences(), [0, 1, 3, 4]);
     assert!(late.told()[0].contains("skipped here: 1 message earlier than the file's index says"));
+}
+
+/// A file whose chunks of ten messages, in headers and index, claim the times of one of these; the times of
+/// chunk `n` are `n` * 10 + 10 and on.
+fn claiming(chunks: u64, claimed: u64) -> Vec<u8> {
+    let mut writer = Writer::with_channels(1);
+    for chunk in 0..chunks {
+        let times = chunk * 10 + 10..chunk * 10 + 20;
+        let at = writer.bytes.len() + 9;
+        let records: Vec<_> = times.clone().map(|time| message(1, time as u32, time, b"x")).collect();
+        writer.chunk(Packing::None, &records);
+        let time = times.start + claimed;
+        writer.bytes[at..at + 16].copy_from_slice(&[time.to_le_bytes(), time.to_le_bytes()].concat());
+        let entry = writer.index.last_mut().unwrap();
+        (entry.start, entry.end) = (time, time);
+    }
+    writer.times = Some((10 + claimed, chunks * 10 + claimed));
+    writer.finish()
+}
+
+#[test]
+fn chunks_that_end_later_than_header_and_index_say_play_and_it_is_noted_once() {
+    let played = indexed(&claiming(3, 0));
+    assert_eq!(played.sequences(), (10..40).collect::<Vec<_>>());
+    let told = played.told();
+    assert!(played.summary.indexed && told.len() == 1, "{told:?}");
+    for part in [
+        "test.mcap, byte ",
+        "are from 1970-01-01T00:00:00.00000001Z to ",
+        "to 1970-01-01T00:00:00.000000019Z; ",
+        "--rescan",
+    ] {
+        assert!(told[0].contains(part), "{part}: {told:?}");
+    }
+}
+
+#[test]
+fn messages_before_the_start_that_header_and_index_say_are_told_as_lost() {
+    let play_from = |from: u64| {
+        let source = Arc::new(bytes::Bytes::from(claiming(2, 4)));
+        play_source(source, &OpenOptions::default(), from, |_| true).unwrap()
+    };
+    // From the very start all of them come; from the start that the file claims, four can't.
+    let all = play_from(0);
+    assert_eq!(all.sequences(), (10..30).collect::<Vec<_>>());
+    assert!(all.problems.iter().all(|problem| !problem.data_lost) && all.problems.len() == 1);
+    let claimed = play_from(14);
+    assert_eq!(claimed.sequences(), (14..30).collect::<Vec<_>>());
+    let told = claimed.told();
+    assert!(
+        told[0].starts_with("! ")
+            && told[0].ends_with(
+                "skipped here: 4 messages earlier than the file's index says (--rescan plays them)"
+            ),
+        "{told:?}"
+    );
 }

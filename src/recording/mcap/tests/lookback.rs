@@ -54,6 +54,36 @@ fn only_chunks_that_can_have_a_last_message_are_read() {
     assert!(reader.shared.problems.list().is_empty());
 }
 
+#[test]
+fn messages_that_playing_on_would_miss_by_a_wrong_index_are_told_as_lost() {
+    let mut writer = Writer::with_channels(1);
+    for (chunk, times) in [[5, 10, 30], [40, 50, 60]].into_iter().enumerate() {
+        let records = times.map(|time| message(1, time as u32, time, b"x"));
+        writer.chunk(Packing::None, &records);
+        (writer.index[chunk].start, writer.index[chunk].end) = (times[0], times[0]);
+    }
+    let at = writer.index.iter().map(|entry| entry.offset as usize + 17).collect::<Vec<_>>();
+    at.into_iter().zip([5u64, 40]).for_each(|(at, end)| {
+        writer.bytes[at..at + 8].copy_from_slice(&end.to_le_bytes());
+    });
+    let bytes = writer.finish();
+    let told = |before: u64| {
+        let reader = reader(bytes.clone());
+        last_before(&reader, before);
+        reader.shared.problems.list()
+    };
+    let lost = told(20);
+    assert_eq!(lost.len(), 1);
+    assert!(lost[0].data_lost);
+    assert_eq!(
+        lost[0].text,
+        "skipped here: 1 message later than the file's index says (--rescan plays them)"
+    );
+    let noted = told(100);
+    assert_eq!(noted.len(), 1);
+    assert!(!noted[0].data_lost && noted[0].text.contains("--rescan"));
+}
+
 proptest! {
     #[test]
     fn the_last_messages_are_those_that_a_reader_of_everything_finds(

@@ -1,0 +1,230 @@
+//! Recordings of several files.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+
+use super::merge::MergeCursor;
+use super::*;
+
+/// Files in a folder of their own, which is gone when this is.
+struct Files {
+    folder: tempfile::TempDir,
+    paths: Vec<PathBuf>,
+}
+
+impl Files {
+    fn new() -> Self {
+        Files { folder: tempfile::tempdir().unwrap(), paths: Vec::new() }
+    }
+
+    fn add(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        self.paths.push(path);
+        self
+    }
+
+    fn open(&self) -> Recording {
+        Recording::open(&self.paths, &OpenOptions::default(), Arc::default(), &|_| {}).unwrap()
+    }
+}
+
+/// What was told, with file names instead of paths.
+fn told(recording: &Recording) -> Vec<String> {
+    let problems = recording.problems().list();
+    let name =
+        |problem: &Problem| problem.path.file_name().map_or(String::new(), |n| n.display().to_string());
+    problems.iter().map(|problem| format!("{}: {}", name(problem), problem.text)).collect()
+}
+
+fn topics(recording: &Recording) -> Vec<&str> {
+    recording.channels().iter().map(|channel| channel.topic.as_str()).collect()
+}
+
+#[test]
+fn what_is_to_be_known_of_topics_is_told_of_those_that_are_selected() {
+    let line = |topic: &str, time: u32| format!(r#"{{"topic":"{topic}","log_time":{time},"data":{{}}}}"#);
+    let typed = |topic: &str, kind: &str| {
+        format!(r#"{{"topic":"{topic}","schema_name":"{kind}","schema":{{"type":"object"}}}}"#)
+    };
+    let file = |kind: &str| [typed("/a", kind), typed("/b", kind), line("/a", 1), line("/b", 1)].join("\n");
+    let files = Files::new().add("one.jsonl", file("One")).add("two.jsonl", file("Two"));
+    let mut recording = files.open();
+    assert_eq!(topics(&recording), ["/a", "/b", "/a (Two)", "/b (Two)"]);
+    assert!(told(&recording).is_empty());
+    let selection = TopicSelection::default().including(&["/b"]).unwrap().renaming(&["/b:=/c"]).unwrap();
+    recording.select(&selection).unwrap();
+    assert_eq!(topics(&recording), ["/c", "/c (Two)"]);
+    let [only] = &told(&recording)[..] else { panic!("{:?}", told(&recording)) };
+    assert!(only.starts_with("two.jsonl: ") && only.ends_with("play as '/c (Two)'"), "{only}");
+}
+
+/// A file of messages of `/imu`.
+fn imu(data: &[&str]) -> String {
+    let line = |data: &&str| format!(r#"{{"topic":"/imu","log_time":1,"data":{data}}}"#);
+    data.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn schemas_are_inferred_from_all_messages_of_a_topic_in_all_files() {
+    let (one, two) = ([r#"{"x":1,"y":1}"#, r#"{"x":1,"y":"s"}"#], [r#"{"x":2,"y":1,"z":true}"#]);
+    let apart = Files::new().add("one.jsonl", imu(&one)).add("two.jsonl", imu(&two));
+    let whole = Files::new().add("both.jsonl", imu(&[&one[..], &two[..]].concat()));
+    let (mut apart, whole) = (apart.open(), whole.open());
+    apart.select(&TopicSelection::default()).unwrap();
+    assert_eq!(apart.channels(), whole.channels());
+    assert!(told(&apart).is_empty());
+    let schema = apart.channels()[0].schema.clone().unwrap();
+    assert_eq!(
+        (&*schema.name, str::from_utf8(&schema.data).unwrap()),
+        (
+            "imu",
+            r#"{"type":"object","properties":{"x":{"type":"number"},"z":{"type":"boolean"}},"required":["x"]}"#
+        )
+    );
+}
+
+#[test]
+fn the_name_that_one_file_gives_an_inferred_schema_is_that_of_all() {
+    let line = |name: &str| format!("{{\"topic\":\"/imu\",\"schema_name\":\"{name}\"}}\n");
+    let messages = imu(&[r#"{"x":1}"#]);
+    let files = Files::new()
+        .add("one.jsonl", &messages)
+        .add("two.jsonl", line("sensor.Imu") + &messages)
+        .add("three.jsonl", line("other.Imu") + &messages)
+        .add("four.jsonl", line("sensor.Imu"));
+    let recording = files.open();
+    let channel = |channel: &Channel| (channel.schema_name().to_owned(), channel.message_count);
+    let channels: Vec<_> = recording.channels().iter().map(channel).collect();
+    assert_eq!(channels, [("sensor.Imu".to_owned(), 2), ("other.Imu".to_owned(), 1)]);
+    assert_eq!(topics(&recording), ["/imu", "/imu (other.Imu)"]);
+}
+
+#[test]
+fn a_name_made_up_for_a_schema_is_nobody_else_s_in_any_file() {
+    let messages = imu(&[r#"{"x":1}"#]);
+    let files = Files::new()
+        .add("one.jsonl", &messages)
+        .add("two.jsonl", messages.replace("/imu", "imu"))
+        .add("three.jsonl", r#"{"topic":"/a","schema_name":"imu_2","schema":{"type":"object"}}"#);
+    let recording = files.open();
+    let names: Vec<_> = recording.channels().iter().map(Channel::schema_name).collect();
+    assert_eq!(names, ["imu", "imu_3", "imu_2"]);
+}
+
+/// Messages of one file, which remembers from when on it was opened.
+struct Part {
+    summary: Summary,
+    messages: Vec<Message>,
+    opened: Mutex<Vec<u64>>,
+}
+
+impl Part {
+    /// Messages at these times. The file says that it begins at `start`.
+    fn new(start: u64, times: &[u64]) -> Arc<Self> {
+        let time = Timestamp::from_nanos;
+        let last = times.iter().max().copied().unwrap_or(start);
+        let message = |&log_time: &u64| Message {
+            channel: ChannelId(0),
+            sequence: 0,
+            log_time: time(log_time),
+            publish_time: time(log_time),
+            data: Bytes::new(),
+        };
+        let summary = Summary {
+            kind: Kind::Mcap,
+            bytes: 0,
+            library: String::new(),
+            profile: String::new(),
+            channels: vec![Channel { topic: "/x".into(), ..Channel::default() }],
+            time_range: Some((time(start), time(last))),
+            message_count: times.len() as u64,
+            chunks: Vec::new(),
+            attachments: Vec::new(),
+            metadata: Vec::new(),
+            indexed: true,
+        };
+        Arc::new(Part { summary, messages: times.iter().map(message).collect(), opened: Mutex::default() })
+    }
+
+    fn opened(&self) -> Vec<u64> {
+        self.opened.lock().unwrap().clone()
+    }
+}
+
+impl Reader for Part {
+    fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
+        struct Given(std::vec::IntoIter<Message>);
+        impl Cursor for Given {
+            fn next(&mut self) -> Option<Message> {
+                self.0.next()
+            }
+        }
+        self.opened.lock().unwrap().push(from.as_nanos());
+        let mut messages = self.messages.clone();
+        messages.retain(|message| message.log_time >= from);
+        messages.iter_mut().for_each(|message| message.channel = channels[0].unwrap());
+        Box::new(Given(messages.into_iter()))
+    }
+
+    fn last_before(&self, _: Timestamp, _: ChannelMap) -> Vec<Message> {
+        Vec::new()
+    }
+}
+
+/// The merged messages of parts, as pairs of time and part.
+fn merged(from: u64, parts: &[Arc<Part>]) -> impl Iterator<Item = (u64, u32)> {
+    let files = parts.iter().zip(0..).map(|(part, place)| {
+        (Arc::clone(part) as Arc<dyn Reader>, ChannelMap::from([Some(ChannelId(place))]))
+    });
+    let mut cursor = MergeCursor::new(Timestamp::from_nanos(from), files.collect::<Vec<_>>().into_iter());
+    std::iter::from_fn(move || cursor.next()).map(|message| (message.log_time.as_nanos(), message.channel.0))
+}
+
+#[test]
+fn a_file_is_opened_when_its_first_message_is_due() {
+    let parts = [Part::new(10, &[10, 20]), Part::new(20, &[20, 30]), Part::new(40, &[40])];
+    let opened = || parts.each_ref().map(|part| part.opened().len());
+    let mut messages = merged(0, &parts);
+    assert_eq!(opened(), [0, 0, 0]);
+    assert_eq!(messages.next(), Some((10, 0)));
+    assert_eq!(opened(), [1, 0, 0]);
+    assert_eq!(messages.by_ref().take(3).collect::<Vec<_>>(), [(20, 0), (20, 1), (30, 1)]);
+    assert_eq!(opened(), [1, 1, 0]);
+    assert_eq!(messages.collect::<Vec<_>>(), [(40, 2)]);
+}
+
+#[test]
+fn a_file_that_begins_earlier_than_it_says_does_not_break_the_order() {
+    let parts = [Part::new(10, &[10, 30, 60]), Part::new(50, &[20, 30, 40, 55])];
+    let times = [(10, 0), (30, 0), (30, 1), (40, 1), (55, 1), (60, 0)];
+    assert_eq!(merged(0, &parts).collect::<Vec<_>>(), times);
+    assert_eq!(parts[1].opened(), [30]);
+}
+
+proptest! {
+    #[test]
+    fn merged_files_come_in_order_from_any_time(
+        files in prop::collection::vec(prop::collection::vec(0u64..40, 0..8), 1..6),
+        from in 0u64..45,
+    ) {
+        let parts: Vec<_> = files
+            .iter()
+            .map(|times| {
+                let mut times = times.clone();
+                times.sort_unstable();
+                Part::new(times.first().copied().unwrap_or(7), &times)
+            })
+            .collect();
+        let places = files.iter().zip(0..).flat_map(|(times, place)| times.iter().map(move |&t| (t, place)));
+        let mut expected: Vec<(u64, u32)> = places.filter(|&(time, _)| time >= from).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(merged(from, &parts).collect::<Vec<_>>(), expected);
+    }
+}
