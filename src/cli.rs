@@ -5,7 +5,7 @@ mod info;
 mod play;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap_complete::Shell;
@@ -51,8 +51,21 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn completions(shell: Shell) -> Result<Outcome, Failure> {
-    clap_complete::generate(shell, &mut arguments::command(), "fgplay", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut arguments::command(), "fgplay", &mut script);
+    print(&script)?;
     Ok(Outcome::Done)
+}
+
+/// Writes a result to stdout. That nobody reads it to its end (`fgplay info ... | head`) is no failure.
+fn print(result: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(result).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("can't write to stdout").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Failure {

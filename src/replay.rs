@@ -15,7 +15,7 @@ use crate::playback::{
 };
 use crate::recording::Recording;
 use crate::server::{Presence, Server, ServerOptions, Traffic};
-use crate::time::{Timestamp, format_duration};
+use crate::time::Timestamp;
 
 /// A viewer subscribes to its topics one after another. Playback that waits for a subscriber begins when
 /// none came for this long, so that the first messages are not missed on the topics that come second.
@@ -94,7 +94,7 @@ pub enum RangeError {
     #[error("the recording has no messages")]
     NoMessages,
     /// Playback would start after the end.
-    #[error("the start offset {} is past the end: the recording is {} long", format_duration(*.offset), format_duration(*.length))]
+    #[error("the start offset {:.3} s is past the end: the recording is {:.3} s long", .offset.as_secs_f64(), .length.as_secs_f64())]
     OffsetPastEnd {
         /// The offset.
         offset: Duration,
@@ -197,6 +197,11 @@ impl Replay {
     /// Where playback is.
     pub fn position(&self) -> Position {
         self.remote().position()
+    }
+
+    /// Whether playback waits for something to begin.
+    pub fn is_waiting(&self) -> bool {
+        !self.starting.is_finished()
     }
 
     /// Who is connected.

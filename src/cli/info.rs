@@ -1,6 +1,5 @@
 //! `fgplay info`: what recordings hold.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,8 +18,7 @@ pub(super) fn run(arguments: &Info) -> Result<Outcome, Failure> {
         play::open(&arguments.recordings, &arguments.reading.open_options(), &terminal, Arc::default())?;
     recording.select(&TopicSelection::default())?;
     let text = if arguments.json { format!("{:#}\n", as_json(&recording)) } else { as_text(&recording) };
-    // `fgplay info ... | head` is no failure.
-    io::stdout().write_all(text.as_bytes()).unwrap_or_default();
+    super::print(text.as_bytes())?;
     Ok(if recording.problems().data_lost() { Outcome::DataLost } else { Outcome::Done })
 }
 

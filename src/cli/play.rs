@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -11,10 +12,14 @@ use tokio::sync::Notify;
 use super::arguments::{Arguments, AtEnd, Control, Start};
 use super::{Failure, Outcome};
 use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
+use fgplay::playback::Range;
 use fgplay::recording::{OpenOptions, Problems, Recording};
 use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions};
 use fgplay::server::{Links, Traffic};
 use fgplay::time::format_duration;
+
+/// How many losses of data are told one by one.
+const LOSSES_TOLD: usize = 9;
 
 /// Plays recordings until they are over or the user stops it.
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
@@ -52,7 +57,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let problems = Arc::clone(recording.problems());
         let signals = Signals::listen()?;
         let listener = bind(&server.host, server.port).await?;
-        let summary = describe(&recording);
+        let summary = describe(&recording, range);
         let replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options.name, &summary);
@@ -69,13 +74,19 @@ pub(super) fn open(
     terminal: &Terminal,
     damage: Arc<Notify>,
 ) -> Result<Recording, Failure> {
+    let told = AtomicUsize::new(0);
     let problems = Arc::new(Problems::new(move |problem| {
-        if problem.data_lost {
-            tracing::warn!("{problem}");
-            damage.notify_one();
-        } else {
-            tracing::info!("{problem}");
+        let text = printable(&problem.to_string());
+        if !problem.data_lost {
+            tracing::info!("{text}");
+            return;
         }
+        match told.fetch_add(1, Ordering::Relaxed) {
+            ..LOSSES_TOLD => tracing::warn!("{text}"),
+            LOSSES_TOLD => tracing::warn!("{text}; more of this kind are told with -v, and by `fgplay info`"),
+            _ => tracing::debug!("{text}"),
+        }
+        damage.notify_one();
     }));
     let bar = ScanBar::new(terminal);
     let recording = Recording::open(paths, options, problems, &|progress| bar.show(progress));
@@ -94,6 +105,8 @@ fn name(paths: &[PathBuf]) -> String {
 }
 
 async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
+    // Addresses of IP version 6 are often written as they are in a URL.
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let listener = TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {port} on {host} is in use, perhaps by another fgplay; choose another one with --port, or \
@@ -110,16 +123,24 @@ async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// "24.0s from 2026-01-01 12:00:00.000 UTC, 4321 messages on 12 topics"
-fn describe(recording: &Recording) -> String {
-    let Some((first, last)) = recording.time_range() else { return "no messages".into() };
-    format!(
-        "{} from {} UTC, {} messages on {} topics",
-        format_duration(last.since(first)),
-        first.to_human(),
-        count(recording.message_count()),
-        recording.channels().len(),
-    )
+/// "24.0s from 2026-01-01 12:00:00.000 UTC, 4,321 messages on 12 topics", or for a part of it "2.0s from
+/// 2026-01-01 12:00:03.000 UTC, of 24.0s, on 12 topics"
+fn describe(recording: &Recording, range: Range) -> String {
+    let part =
+        format!("{} from {} UTC", format_duration(range.end.since(range.start)), range.start.to_human());
+    let topics = match recording.channels().len() {
+        1 => "1 topic".to_owned(),
+        topics => format!("{topics} topics"),
+    };
+    match recording.time_range() {
+        Some((first, last)) if (first, last) != (range.start, range.end) => {
+            format!("{part}, of {}, on {topics}", format_duration(last.since(first)))
+        }
+        _ => match recording.message_count() {
+            1 => format!("{part}, 1 message on {topics}"),
+            messages => format!("{part}, {} messages on {topics}", count(messages)),
+        },
+    }
 }
 
 /// Says where to connect: to people on stderr, and to programs on stdout where they can't know it.
@@ -128,8 +149,14 @@ fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
     let Links { ws, foxglove, lichtblick } = Links::local(address);
     tracing::info!("playing {}: {summary}", printable(name));
     tracing::info!("connect to  {ws}");
-    tracing::info!("Foxglove    {foxglove}");
-    tracing::info!("Lichtblick  {lichtblick}");
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
+        // A page that came over https may connect without TLS to this machine only.
+        tracing::info!("Foxglove    {foxglove}");
+        tracing::info!("Lichtblick  {lichtblick}");
+    }
+    if address.ip().is_unspecified() {
+        tracing::info!("elsewhere   ws://<this machine's name or address>:{}/", address.port());
+    }
     if !address.ip().is_loopback() {
         tracing::warn!("listening on {address}: everyone who can reach it can watch this recording");
     }

@@ -132,6 +132,7 @@ impl Part {
             log_time: time(log_time),
             publish_time: time(log_time),
             data: Bytes::new(),
+            footprint: 0,
         };
         let summary = Summary {
             kind: Kind::Mcap,

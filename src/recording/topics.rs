@@ -14,6 +14,8 @@ use super::{Channel, ChannelId, ChannelMap, Schema};
 #[derive(Clone, Debug, Default)]
 pub struct TopicSelection {
     include_globs: Option<GlobSet>,
+    /// Every glob on its own, to tell of those that match nothing.
+    globs: Vec<(String, GlobSet)>,
     include_regex: Option<Regex>,
     exclude_globs: GlobSet,
     exclude_regex: Option<Regex>,
@@ -35,7 +37,9 @@ pub enum TopicError {
     #[error("'{0}' is not of the form OLD:=NEW")]
     Rename(String),
     /// Nothing is left to play.
-    #[error("the topic filters leave no topic of {available}; `fgplay info` lists them")]
+    #[error(
+        "the topic filters leave no topic of {available}; `fgplay info` lists them (names begin with /, and ** matches any)"
+    )]
     NothingLeft {
         /// How many topics the recording has.
         available: usize,
@@ -60,6 +64,7 @@ impl TopicSelection {
     /// Where a glob can't be read.
     pub fn including<S: AsRef<str>>(mut self, globs: &[S]) -> Result<Self, TopicError> {
         self.include_globs = if globs.is_empty() { None } else { Some(glob_set(globs)?) };
+        self.note_globs(globs)?;
         Ok(self)
     }
 
@@ -79,6 +84,7 @@ impl TopicSelection {
     /// Where a glob can't be read.
     pub fn excluding<S: AsRef<str>>(mut self, globs: &[S]) -> Result<Self, TopicError> {
         self.exclude_globs = glob_set(globs)?;
+        self.note_globs(globs)?;
         Ok(self)
     }
 
@@ -110,6 +116,13 @@ impl TopicSelection {
             }
         }
         Ok(self)
+    }
+
+    fn note_globs<S: AsRef<str>>(&mut self, globs: &[S]) -> Result<(), TopicError> {
+        for glob in globs {
+            self.globs.push((glob.as_ref().to_owned(), glob_set(&[glob])?));
+        }
+        Ok(())
     }
 
     fn wants(&self, topic: &str) -> bool {
@@ -241,6 +254,12 @@ pub(super) fn play_channels(
     }
     unite_inferred(&mut channels, &origins);
     let mut notes = tell_apart(&mut channels, &origins);
+    for (glob, matcher) in &selection.globs {
+        if !available.iter().any(|topic| matcher.is_match(topic)) {
+            let text = "no topic of the recording matches this pattern".into();
+            notes.push(Note { file: None, topic: glob.clone(), text });
+        }
+    }
     for old in selection.renames.keys().filter(|old| !available.contains(old.as_str())) {
         let text = "it is remapped, but the recording has no topic of that name".into();
         notes.push(Note { file: None, topic: old.clone(), text });
@@ -442,6 +461,8 @@ mod tests {
         assert!(matches!(rename(&["/a:=/b"]), Err(TopicError::NameTaken { .. })));
         assert!(matches!(rename(&["/a:=/c", "/b:=/c"]), Err(TopicError::NameTaken { .. })));
         assert_eq!(rename(&["/z:=/y"]).unwrap().notes.len(), 1);
+        let typo = TopicSelection::default().including(&["/a", "/typo/*"]).unwrap();
+        assert_eq!(play(&channels, &typo).unwrap().notes[0].topic, "/typo/*");
         assert!(TopicSelection::default().renaming(&["/a=/b"]).is_err());
     }
 }

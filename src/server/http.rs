@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONNECTION, HOST, UPGRADE};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -82,6 +82,9 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
 /// Answers an upgrade request (RFC 6455, section 4.2), and starts the session.
 fn upgrade(mut request: Request<Incoming>, address: SocketAddr, door: Door) -> Response<Body> {
     let headers = request.headers();
+    if request.version() < Version::HTTP_11 {
+        return refuse("a WebSocket connection needs HTTP/1.1");
+    }
     if request.method() != Method::GET {
         return refuse("a WebSocket connection is opened with GET");
     }

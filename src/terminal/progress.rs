@@ -20,10 +20,22 @@ const LINE: Duration = Duration::from_secs(10);
 /// Over how long the speed is taken, unless it is looked at less often.
 const SPEED_WINDOW: Duration = Duration::from_secs(2);
 
+/// From how many columns on there is room for everything.
+const WIDE_TERMINAL: usize = 110;
+
+/// How many columns the bar itself has.
+const WIDE_BAR: usize = 25;
+const NARROW_BAR: usize = 10;
+
 /// A bar that follows playback, or log lines in its place.
 pub(crate) struct Progress {
     bar: ProgressBar,
     animated: bool,
+    colored: bool,
+    /// How wide the bar itself is, in columns.
+    bar_width: usize,
+    /// The last line that was logged in place of a bar.
+    logged: String,
     range: Range,
     /// When it was looked at, and what was sent by then.
     looks: VecDeque<(Instant, Traffic)>,
@@ -33,13 +45,16 @@ impl Progress {
     pub fn new(terminal: &Terminal, range: Range) -> Self {
         let length = range.end.since(range.start);
         let bar = ProgressBar::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1));
-        let template = match terminal.colored {
-            true => "{bar:25.cyan/black.bright} {wide_msg}",
-            false => "{bar:25} {wide_msg}",
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = terminal.bars.add(bar.with_style(style.progress_chars("━╸─")));
-        Progress { bar, animated: terminal.animated, range, looks: VecDeque::new() }
+        let bar = terminal.bars.add(bar.with_style(style(WIDE_BAR, terminal.colored)));
+        Progress {
+            bar,
+            animated: terminal.animated,
+            colored: terminal.colored,
+            bar_width: WIDE_BAR,
+            logged: String::new(),
+            range,
+            looks: VecDeque::new(),
+        }
     }
 
     /// Shows where playback is, for as long as it is polled.
@@ -53,11 +68,18 @@ impl Progress {
         }
         loop {
             beat.tick().await;
-            let line = self.describe(replay);
             if self.animated {
+                let narrow = usize::from(console::Term::stderr().size().1) < WIDE_TERMINAL;
+                let line = self.describe(replay, narrow);
+                self.fit(narrow);
                 self.bar.set_message(line);
-            } else {
+                continue;
+            }
+            let line = self.describe(replay, false);
+            // Where nothing happens, there is nothing to log.
+            if line != self.logged {
                 tracing::info!("{line}");
+                self.logged = line;
             }
         }
     }
@@ -67,8 +89,18 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// "7.6s of 24.0s  2024-06-01 10:00:07.635 UTC  x2  paused  pass 2  3 clients  495 msg/s  13.9 MB/s  12 dropped"
-    fn describe(&mut self, replay: &Replay) -> String {
+    /// Makes the bar narrow or wide.
+    fn fit(&mut self, narrow: bool) {
+        let width = if narrow { NARROW_BAR } else { WIDE_BAR };
+        if width != self.bar_width {
+            self.bar_width = width;
+            self.bar.set_style(style(width, self.colored));
+        }
+    }
+
+    /// "7.6s of 24.0s  2024-06-01 10:00:07.635 UTC  x2  paused  pass 2  3 clients  12 dropped  495 msg/s  13.9 MB/s"
+    /// In a narrow terminal the date is left out.
+    fn describe(&mut self, replay: &Replay, narrow: bool) -> String {
         let (now, position, presence) = (Instant::now(), replay.position(), replay.presence());
         let time = position.time_at(now);
         let played = time.since(self.range.start);
@@ -79,12 +111,16 @@ impl Progress {
                 format_duration(played),
                 format_duration(self.range.end.since(self.range.start))
             ),
-            format!("{} UTC", time.to_human()),
+            if narrow {
+                time_of_day(&time.to_human()).to_owned()
+            } else {
+                format!("{} UTC", time.to_human())
+            },
             position.rate.to_string(),
         ];
         match position.state {
             State::Playing => {}
-            State::Paused if presence.subscribed == 0 => parts.push("waiting for a viewer".into()),
+            State::Paused if replay.is_waiting() => parts.push("waiting for a viewer".into()),
             State::Paused => parts.push("paused".into()),
             State::Buffering => parts.push("buffering".into()),
             State::Ended => parts.push("ended".into()),
@@ -96,13 +132,13 @@ impl Progress {
             1 => "1 client".into(),
             clients => format!("{} clients", count(clients as u64)),
         });
-        let (messages_per_second, bytes_per_second) = self.speed(now, replay.traffic());
+        let traffic = replay.traffic();
+        if traffic.dropped > 0 {
+            parts.push(format!("{} dropped", count(traffic.dropped)));
+        }
+        let (messages_per_second, bytes_per_second) = self.speed(now, traffic);
         parts.push(format!("{} msg/s", count(messages_per_second)));
         parts.push(format!("{}/s", bytes(bytes_per_second)));
-        let dropped = replay.traffic().dropped;
-        if dropped > 0 {
-            parts.push(format!("{} dropped", count(dropped)));
-        }
         parts.join("  ")
     }
 
@@ -118,4 +154,16 @@ impl Progress {
         let messages = traffic.sent.saturating_sub(before.sent);
         (per_second(messages), per_second(traffic.sent_bytes.saturating_sub(before.sent_bytes)))
     }
+}
+
+fn style(width: usize, colored: bool) -> ProgressStyle {
+    let colors = if colored { ".cyan/black.bright" } else { "" };
+    let template = format!("{{bar:{width}{colors}}} {{wide_msg}}");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("━╸─")
+}
+
+/// "10:00:07.635" of "2024-06-01 10:00:07.635".
+fn time_of_day(date: &str) -> &str {
+    date.split_once(' ').map_or(date, |(_, time)| time)
 }

@@ -26,6 +26,8 @@ pub enum Damage {
     Header,
     /// It is larger than we are willing to unpack.
     TooLarge { size: u64, limit: u64 },
+    /// There is not enough memory for it.
+    NoMemory { size: u64 },
     /// It is compressed in a way that we do not know.
     Compression(String),
     /// The decompressor refuses it.
@@ -51,6 +53,9 @@ impl fmt::Display for Damage {
             Damage::Header => f.write_str("the chunk's header does not fit into it"),
             Damage::TooLarge { size, limit } => {
                 write!(f, "the chunk claims to be {size} bytes large, and the limit is {limit}")
+            }
+            Damage::NoMemory { size } => {
+                write!(f, "there is not enough memory for the chunk, which claims to be {size} bytes large")
             }
             Damage::Compression(name) => {
                 write!(f, "the chunk is compressed with '{name}', and only lz4, zstd and none are known")
@@ -160,7 +165,7 @@ impl Unpacker {
                     return Ok(unpacked);
                 }
                 let more = unpacked.len().max(1024).min(size + 1 - unpacked.len());
-                unpacked.reserve_exact(more);
+                unpacked.try_reserve_exact(more).map_err(|_| Damage::NoMemory { size: size as u64 })?;
             }
             let before = (input.pos(), unpacked.len());
             let filled = unpacked.len();
@@ -190,6 +195,7 @@ fn unpack_lz4(packed: &[u8], size: usize, extent: Extent) -> Result<Vec<u8>, Dam
                 Ok([]) => break,
                 Ok(block) => {
                     let length = block.len();
+                    unpacked.try_reserve(length).map_err(|_| Damage::NoMemory { size: size as u64 })?;
                     unpacked.extend_from_slice(block);
                     decoder.consume(length);
                 }
