@@ -254,6 +254,7 @@ impl Audience for Listener {
     fn deliver(&mut self, events: &[Event]) {
         self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_) | Event::Looped(_)));
         let mut state = self.hub.lock();
+        let before = state.time;
         for event in events.iter().rev() {
             state.time = match event {
                 Event::Message(message) => message.log_time,
@@ -264,7 +265,7 @@ impl Audience for Listener {
         }
         let now = Instant::now();
         for guest in state.guests.values() {
-            guest.outbox.deliver(events, now);
+            guest.outbox.deliver(events, before, now);
         }
         for event in events {
             match event {

@@ -151,38 +151,42 @@ impl Outbox {
         true
     }
 
-    /// Queues what happens on the timeline, as far as the client subscribed to it. `now` is when that is.
-    pub fn deliver(&self, events: &[Event], now: Instant) {
+    /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
+    /// before that, and `now` is when it is.
+    pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) {
         let mut state = self.lock();
         if state.closing {
             return;
         }
         let before = state.sequence;
-        let mut passed = None;
+        let mut passed = false;
         let behind = !state.waiting.is_empty();
-        let mut position = None;
         for event in events {
             match event {
                 Event::Message(message) => {
-                    passed = Some(message.log_time);
+                    position = message.log_time;
+                    passed = true;
                     state.queue(message, message.log_time, behind);
                 }
                 Event::Lookback(messages) => {
                     for message in messages {
-                        state.queue(message, position.unwrap_or(message.log_time), behind);
+                        state.queue(message, position, behind);
                     }
                 }
                 Event::Looped(time) | Event::Ended(time) => {
-                    position = Some(*time);
+                    position = *time;
                     state.queue_time(*time);
                 }
                 Event::Jumped(time) => {
                     // Nobody wants to see the rest of where time was.
                     state.waiting.clear();
-                    position = Some(*time);
+                    position = *time;
                     state.queue_time(*time);
                 }
-                Event::Tick(time) => passed = Some(*time),
+                Event::Tick(time) => {
+                    position = *time;
+                    passed = true;
+                }
                 Event::Stalled(_) => {}
             }
             if state.waiting.bytes() > self.limit {
@@ -191,12 +195,8 @@ impl Outbox {
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
         let quiet = state.told_at.is_none_or(|told| now.saturating_duration_since(told) >= QUIET);
-        if state.sequence == before
-            && quiet
-            && !behind
-            && let Some(time) = passed
-        {
-            state.queue_time(time);
+        if state.sequence == before && quiet && !behind && passed {
+            state.queue_time(position);
         }
         let filled = state.sequence > before;
         if filled {

@@ -25,6 +25,13 @@ pub enum Received {
         past: bool,
         data: Vec<u8>,
     },
+    State {
+        status: u8,
+        time: u64,
+        speed: f32,
+        did_seek: bool,
+        request: String,
+    },
     Closed {
         code: u16,
         reason: String,
@@ -113,7 +120,7 @@ impl Client {
                 assert!(Some(*log_time) <= self.time);
                 *past = Some(*log_time) < self.time;
             }
-            Received::Text(_) | Received::Closed { .. } => {}
+            Received::Text(_) | Received::State { .. } | Received::Closed { .. } => {}
         }
         received
     }
@@ -143,6 +150,24 @@ impl Client {
             all.push(self.next().await);
             if matches!(all.last(), Some(Received::Closed { .. })) {
                 return all;
+            }
+        }
+    }
+
+    /// Asks something of playback, and gives all that came up to the state that answers it.
+    pub async fn control(&mut self, command: u8, speed: f32, seek: Option<u64>) -> Vec<Received> {
+        let mut request = vec![3, command];
+        request.extend(speed.to_le_bytes());
+        request.push(seek.is_some().into());
+        request.extend(seek.unwrap_or(0).to_le_bytes());
+        request.extend(4u32.to_le_bytes());
+        request.extend(b"mine");
+        self.send_raw(Message::binary(request)).await;
+        let mut received = Vec::new();
+        loop {
+            received.push(self.next().await);
+            if matches!(received.last(), Some(Received::State { request, .. }) if request == "mine") {
+                return received;
             }
         }
     }
@@ -181,6 +206,13 @@ fn parse(bytes: &[u8]) -> Received {
             assert_eq!(bytes.len(), 9);
             Received::Time(u64_at(1))
         }
+        5 => Received::State {
+            status: bytes[1],
+            time: u64_at(2),
+            speed: f32::from_le_bytes(bytes[10..14].try_into().unwrap()),
+            did_seek: bytes[14] != 0,
+            request: String::from_utf8(bytes[19..].to_vec()).unwrap(),
+        },
         opcode => panic!("unknown opcode {opcode}"),
     }
 }

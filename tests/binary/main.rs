@@ -2,6 +2,7 @@
 
 mod arguments;
 mod client;
+mod control;
 mod program;
 mod recordings;
 mod serving;
