@@ -2,17 +2,23 @@
 //!
 //! [`Clock`] maps recorded time to real time. [`Timeline`] is the player as a plain state machine: fed with
 //! instants and commands, it says what is due and when to ask again. [`ReadAhead`] keeps it supplied from
-//! the disk, and [`Scheduler`] is the thread that sleeps for it.
+//! the disk, and [`Scheduler`] is the thread that sleeps for all of them.
 
 mod clock;
+mod feed;
+mod position;
 mod read_ahead;
+mod read_pool;
 mod scheduler;
 mod timeline;
 
 pub use clock::{Clock, Rate, RateError};
-pub use read_ahead::ReadAhead;
-pub use scheduler::{Audience, Done, Remote, Scheduler};
-pub use timeline::{Command, Event, Feed, Peek, Position, Repeat, State, Timeline, Wake};
+pub use feed::{Feed, Lookback, Peek};
+pub use position::{Position, State};
+pub use read_ahead::{ReadAhead, ReadAheadOptions};
+pub use read_pool::ReadPool;
+pub use scheduler::{Audience, Done, Player, Remote, Scheduler};
+pub use timeline::{Command, Event, LoopTime, Repeat, Timeline, TimelineOptions, Wake};
 
 use crate::time::Timestamp;
 

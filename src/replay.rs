@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::playback::{
-    Command, Position, Range, Rate, ReadAhead, Remote, Repeat, Scheduler, State, Timeline,
+    Audience, Command, LoopTime, Position, Range, Rate, ReadAhead, ReadAheadOptions, ReadPool, Remote,
+    Repeat, Scheduler, Timeline, TimelineOptions,
 };
 use crate::recording::Recording;
-use crate::server::{Presence, Server, ServerOptions, Traffic};
+use crate::server::{Playing, Presence, Server, ServerOptions, SessionMode, Stage, Traffic, Visits};
 use crate::time::Timestamp;
 
 /// A viewer subscribes to its topics one after another. Playback that waits for a subscriber begins when
@@ -23,6 +23,9 @@ const SETTLED: Duration = Duration::from_millis(150);
 
 /// It does not wait longer than this for them to settle.
 const SETTLED_AT_LAST: Duration = Duration::from_secs(2);
+
+/// How many threads read the recording. Two, so that who seeks does not wait for who reads far ahead.
+const READERS: usize = 2;
 
 /// What playback waits for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -61,7 +64,15 @@ pub struct ReplayOptions {
     pub lookback: bool,
     /// Whether clients may control playback.
     pub control: bool,
-    /// How many bytes of the recording are read ahead of time.
+    /// Whether clients watch the same timeline.
+    pub session: SessionMode,
+    /// What times clients see after the first pass of a loop.
+    pub loop_time: LoopTime,
+    /// How much recorded time passes between two passes.
+    pub loop_gap: Duration,
+    /// A silence that is longer takes this long.
+    pub skip_gaps: Option<Duration>,
+    /// How many bytes of the recording are read ahead of time, for each timeline.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,
@@ -81,6 +92,10 @@ impl Default for ReplayOptions {
             name: "fgplay".into(),
             lookback: true,
             control: true,
+            session: SessionMode::Shared,
+            loop_time: LoopTime::Restart,
+            loop_gap: Duration::ZERO,
+            skip_gaps: None,
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
         }
@@ -122,8 +137,45 @@ pub struct BrokenOff;
 #[derive(Debug)]
 pub struct Replay {
     server: Server,
-    starting: JoinHandle<()>,
+    scheduler: Arc<Scheduler>,
     range: Range,
+}
+
+/// Starts timelines over a recording.
+struct Theatre {
+    recording: Arc<Recording>,
+    range: Range,
+    options: ReplayOptions,
+    pool: ReadPool,
+    scheduler: Arc<Scheduler>,
+}
+
+impl Stage for Theatre {
+    fn play(&self, audience: Box<dyn Audience>, visits: watch::Receiver<Visits>) -> Playing {
+        let options = &self.options;
+        let reading = ReadAheadOptions {
+            range: self.range,
+            // Without an end of the user's, all that the files hold is played, whatever they say of their end.
+            open_end: options.until.is_none() && options.duration.is_none(),
+            limit: options.read_ahead,
+            lookback: options.lookback,
+        };
+        let timeline = TimelineOptions {
+            range: self.range,
+            rate: options.rate,
+            repeat: options.repeat,
+            loop_time: options.loop_time,
+            loop_gap: options.loop_gap,
+            skip_gaps: options.skip_gaps,
+        };
+        let make = |fed: Box<dyn Fn() + Send + Sync>| {
+            let recording = Arc::clone(&self.recording);
+            Timeline::new(ReadAhead::start(self.pool.clone(), recording, reading, fed), timeline)
+        };
+        let player = self.scheduler.drive(make, audience);
+        let starting = tokio::spawn(begin(options.clone(), visits, player.remote().clone()));
+        Playing { player, starting }
+    }
 }
 
 /// The part of a recording that the options choose.
@@ -162,21 +214,20 @@ impl Replay {
             client_buffer: options.client_buffer,
             lookback: options.lookback,
             control: options.control,
+            session: options.session,
         };
         let problems = Arc::clone(recording.problems());
         let channels = recording.channels().to_vec();
-        let recording = Arc::new(recording);
-        // Without an end of the user's, all that the files hold is played, whatever they say of their end.
-        let open_end = options.until.is_none() && options.duration.is_none();
-        let make = |fed: Box<dyn Fn() + Send>| {
-            let feed =
-                ReadAhead::start(recording, range, open_end, options.read_ahead, options.lookback, fed)?;
-            Ok(Timeline::new(feed, range, options.rate, options.repeat))
+        let scheduler = Arc::new(Scheduler::start()?);
+        let stage = Theatre {
+            recording: Arc::new(recording),
+            range,
+            options: options.clone(),
+            pool: ReadPool::new(READERS)?,
+            scheduler: Arc::clone(&scheduler),
         };
-        let schedule = |audience| Scheduler::start(make, audience);
-        let server = Server::start(listener, &channels, range, problems, &server_options, schedule)?;
-        let starting = tokio::spawn(begin(options.clone(), server.presence(), server.remote().clone()));
-        Ok(Replay { server, starting, range })
+        let server = Server::start(listener, &channels, range, problems, &server_options, Box::new(stage))?;
+        Ok(Replay { server, scheduler, range })
     }
 
     /// Where it listens.
@@ -189,19 +240,19 @@ impl Replay {
         self.range
     }
 
-    /// What commands playback.
-    pub fn remote(&self) -> &Remote {
+    /// What commands the timeline that all clients watch; `None` where each has its own.
+    pub fn remote(&self) -> Option<&Remote> {
         self.server.remote()
     }
 
-    /// Where playback is.
-    pub fn position(&self) -> Position {
-        self.remote().position()
+    /// Where the timelines are: the one of all clients, or those of each.
+    pub fn positions(&self) -> Vec<Position> {
+        self.server.positions()
     }
 
     /// Whether playback waits for something to begin.
     pub fn is_waiting(&self) -> bool {
-        !self.starting.is_finished()
+        self.server.is_waiting()
     }
 
     /// Who is connected.
@@ -214,23 +265,26 @@ impl Replay {
         self.server.traffic()
     }
 
-    /// Waits until the last pass is over.
+    /// Waits until the last pass is over; where each client has its own timeline, until that is so for all that
+    /// are connected, and for one at least.
     ///
     /// # Errors
     /// Where it can't be over any more, since the thread that plays is gone.
     pub fn ended(&self) -> impl Future<Output = Result<(), BrokenOff>> + use<> {
-        let mut position = self.remote().watch();
+        let (ended, broken_off) = (self.server.ended(), self.broken_off());
         async move {
-            let ended = position.wait_for(|position| position.state == State::Ended).await;
-            ended.map(drop).map_err(|_| BrokenOff)
+            tokio::select! {
+                () = ended => Ok(()),
+                broken_off = broken_off => Err(broken_off),
+            }
         }
     }
 
     /// Waits until the thread that plays is gone, which does not happen unless there is a fault.
     pub fn broken_off(&self) -> impl Future<Output = BrokenOff> + use<> {
-        let mut position = self.remote().watch();
+        let gone = self.scheduler.gone();
         async move {
-            while position.changed().await.is_ok() {}
+            gone.await;
             BrokenOff
         }
     }
@@ -240,40 +294,38 @@ impl Replay {
     ///
     /// Where this takes too long, it can be dropped, and the rest [stopped](Self::stop).
     pub async fn finish(&mut self) -> Traffic {
-        self.starting.abort();
         self.server.finish().await
     }
 
     /// Closes the connections and ends.
     pub async fn stop(self) -> Traffic {
-        self.starting.abort();
         self.server.stop().await
     }
 }
 
 /// Begins playback when what it waits for has come.
-async fn begin(options: ReplayOptions, mut presence: watch::Receiver<Presence>, remote: Remote) {
+async fn begin(options: ReplayOptions, mut visits: watch::Receiver<Visits>, remote: Remote) {
     let come = match options.start {
         Start::Now => Ok(()),
-        Start::Client => presence.wait_for(|presence| presence.connected > 0).await.map(drop),
-        Start::Subscriber => presence.wait_for(|presence| presence.subscribed > 0).await.map(drop),
+        Start::Client => visits.wait_for(|visits| visits.connected > 0).await.map(drop),
+        Start::Subscriber => visits.wait_for(|visits| visits.subscribed > 0).await.map(drop),
     };
     if come.is_err() {
         return;
     }
     if options.start == Start::Subscriber {
-        tokio::time::timeout(SETTLED_AT_LAST, settled(&mut presence)).await.unwrap_or_default();
+        tokio::time::timeout(SETTLED_AT_LAST, settled(&mut visits)).await.unwrap_or_default();
     }
     tokio::time::sleep(options.delay).await;
     if !options.start_paused {
-        remote.command(Command::Play);
+        remote.command(Command::Begin);
     }
 }
 
 /// Waits until nobody has come or subscribed for a moment.
-async fn settled(presence: &mut watch::Receiver<Presence>) {
-    presence.mark_unchanged();
-    while let Ok(Ok(())) = tokio::time::timeout(SETTLED, presence.changed()).await {}
+async fn settled(visits: &mut watch::Receiver<Visits>) {
+    visits.mark_unchanged();
+    while let Ok(Ok(())) = tokio::time::timeout(SETTLED, visits.changed()).await {}
 }
 
 #[cfg(test)]
@@ -294,7 +346,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let replay = Replay::serve(recording, range, &options, listener).unwrap();
         let (ended, broken_off) = (replay.ended(), replay.broken_off());
-        replay.remote().request(Vec::new(), Box::new(|_| panic!("a fault, on purpose")));
+        replay.remote().unwrap().request(Vec::new(), Box::new(|_| panic!("a fault, on purpose")));
         assert_eq!(ended.await, Err(BrokenOff));
         assert_eq!(broken_off.await, BrokenOff);
     }

@@ -3,6 +3,7 @@
 //! One listener takes every connection. HTTP is answered in `http`; an upgrade to WebSocket, on any path,
 //! becomes a `session`, which the `hub` knows. What waits for a client is in its `outbox`.
 
+mod catalog;
 mod control;
 mod frame;
 mod http;
@@ -10,6 +11,7 @@ mod hub;
 mod links;
 mod outbox;
 mod session;
+mod show;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -24,9 +26,11 @@ use tokio::task::JoinHandle;
 
 pub use hub::{Presence, Traffic};
 pub use links::{Links, ws_url};
+pub use show::{Playing, Stage, Visits};
 
-use crate::playback::{Audience, Range, Remote, Scheduler};
+use crate::playback::{Position, Range, Remote};
 use crate::recording::{Channel, Problems};
+use catalog::Catalog;
 use hub::Hub;
 
 /// How long to wait before connections are accepted again where the system has no more descriptors.
@@ -45,6 +49,18 @@ pub struct ServerOptions {
     pub lookback: bool,
     /// Whether clients may control playback.
     pub control: bool,
+    /// Whether clients watch the same timeline.
+    pub session: SessionMode,
+}
+
+/// Which clients watch the same timeline.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SessionMode {
+    /// All of them, as if they looked at one robot.
+    #[default]
+    Shared,
+    /// None: every client has a timeline of its own.
+    Client,
 }
 
 /// Serves the channels of a recording to every client that connects.
@@ -52,7 +68,6 @@ pub struct ServerOptions {
 pub struct Server {
     address: SocketAddr,
     hub: Arc<Hub>,
-    scheduler: Scheduler,
     shutdown: watch::Sender<Shutdown>,
     accepting: JoinHandle<()>,
     watching: JoinHandle<()>,
@@ -72,29 +87,28 @@ enum Shutdown {
 }
 
 impl Server {
-    /// Starts to accept connections. `schedule` starts the timeline of `range`, whose events the clients hear.
-    /// Must be called inside a tokio runtime.
+    /// Starts to accept connections. `stage` starts the timelines of `range` that the clients watch. Must be
+    /// called inside a tokio runtime.
     ///
     /// # Errors
-    /// Where the listener has no address, or `schedule` fails.
+    /// Where the listener has no address.
     pub fn start(
         listener: TcpListener,
         channels: &[Channel],
         range: Range,
         problems: Arc<Problems>,
         options: &ServerOptions,
-        schedule: impl FnOnce(Box<dyn Audience>) -> io::Result<Scheduler>,
+        stage: Box<dyn Stage>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let hub = Arc::new(Hub::new(channels, range, problems, options));
-        let scheduler = schedule(Box::new(hub::Listener::new(Arc::clone(&hub))))?;
+        let catalog = Arc::new(Catalog::new(channels, range, options));
+        let hub = Arc::new(Hub::new(catalog, problems, stage, options));
         let (shutdown, stop) = watch::channel(Shutdown::No);
         let (alive, sessions) = mpsc::channel(1);
-        let remote = scheduler.remote().clone();
-        let door = Door { hub: Arc::clone(&hub), remote, stop, alive };
+        let door = Door { hub: Arc::clone(&hub), stop, alive };
         let accepting = tokio::spawn(accept(listener, door));
         let watching = tokio::spawn(hub::watch(Arc::clone(&hub)));
-        Ok(Server { address, hub, scheduler, shutdown, accepting, watching, sessions })
+        Ok(Server { address, hub, shutdown, accepting, watching, sessions })
     }
 
     /// Where it listens.
@@ -102,9 +116,29 @@ impl Server {
         self.address
     }
 
-    /// What commands the timeline.
-    pub fn remote(&self) -> &Remote {
-        self.scheduler.remote()
+    /// What commands the timeline that all clients watch, where they do.
+    pub fn remote(&self) -> Option<&Remote> {
+        Some(self.hub.shared()?.remote())
+    }
+
+    /// Whether the timeline that all clients watch waits for the moment to begin.
+    pub fn is_waiting(&self) -> bool {
+        self.hub.shared().is_some_and(|show| show.is_waiting())
+    }
+
+    /// Where the timelines are: the one of all clients, or those of each.
+    pub fn positions(&self) -> Vec<Position> {
+        self.hub.positions()
+    }
+
+    /// Waits until every timeline that is watched has ended, at least one.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let hub = Arc::clone(&self.hub);
+        async move {
+            let mut endings = hub.endings();
+            // The hub lives as long as this, and so does what tells of endings.
+            while !hub.all_ended() && endings.changed().await.is_ok() {}
+        }
     }
 
     /// Hears of clients that come, subscribe and go.
@@ -150,7 +184,6 @@ impl Drop for Server {
 #[derive(Clone)]
 struct Door {
     hub: Arc<Hub>,
-    remote: Remote,
     stop: watch::Receiver<Shutdown>,
     /// Held by every session while it lives.
     alive: mpsc::Sender<()>,

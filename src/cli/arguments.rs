@@ -86,6 +86,18 @@ pub(super) struct Playback {
     #[arg(value_parser = OsStringValueParser::new().try_map(Loop::parse))]
     pub repeat: Option<Loop>,
 
+    /// What times viewers see after the first pass of a loop: the recorded ones again, or ones that go on rising.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub loop_time: LoopTime,
+
+    /// Wait that much recorded time between two passes of a loop (seconds, or like 1m30s).
+    #[arg(long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
+    pub loop_gap: Duration,
+
+    /// Play silences that are longer than this as if they were this long (seconds, or like 1m30s).
+    #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
+    pub skip_gaps: Option<Duration>,
+
     /// Start that far into the recording (seconds, or like 1m30s).
     #[arg(long, value_name = "S", default_value = "0", value_parser = parse_duration, allow_hyphen_values = true)]
     pub start_offset: Duration,
@@ -156,6 +168,20 @@ pub(super) enum Start {
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum LoopTime {
+    #[default]
+    Restart,
+    Monotonic,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(super) enum Session {
+    #[default]
+    Shared,
+    Client,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum AtEnd {
     #[default]
     Stay,
@@ -211,6 +237,11 @@ pub(super) struct ServerArguments {
     /// Who may pause, seek and change the speed: every viewer, or none.
     #[arg(long, value_name = "WHO", value_enum, default_value_t)]
     pub control: Control,
+
+    /// What viewers watch: all the same, as if they looked at one robot, or each on its own, from its first
+    /// subscription on.
+    #[arg(long, value_name = "WHO", value_enum, default_value_t)]
+    pub session: Session,
 
     /// How much may wait for one slow client before messages are dropped for it (bytes, or like 32MiB).
     #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = byte_count)]

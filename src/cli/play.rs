@@ -9,13 +9,13 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::arguments::{Arguments, AtEnd, Control, Start};
+use super::arguments::{Arguments, AtEnd, Control, LoopTime, Session, Start};
 use super::{Failure, Outcome};
 use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
-use fgplay::playback::Range;
+use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
 use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions};
-use fgplay::server::{Links, Traffic};
+use fgplay::server::{Links, SessionMode, Traffic};
 use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
@@ -46,6 +46,16 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         },
         lookback: !playback.no_lookback,
         control: server.control == Control::All,
+        session: match server.session {
+            Session::Shared => SessionMode::Shared,
+            Session::Client => SessionMode::Client,
+        },
+        loop_time: match playback.loop_time {
+            LoopTime::Restart => playback::LoopTime::Restart,
+            LoopTime::Monotonic => playback::LoopTime::Monotonic,
+        },
+        loop_gap: playback.loop_gap,
+        skip_gaps: playback.skip_gaps,
         name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
         ..ReplayOptions::default()

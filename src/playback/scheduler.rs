@@ -1,6 +1,10 @@
-//! The thread that sleeps for a timeline and hands out what is due.
+//! The thread that sleeps for timelines and hands out what is due.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -21,55 +25,87 @@ pub trait Audience: Send + 'static {
 /// What is called when commands are carried out, with what the timeline does since then.
 pub type Done = Box<dyn FnOnce(&Position) + Send>;
 
-/// Drives a timeline on a thread of its own, with sleeps exact to microseconds.
+/// Drives timelines, all on one thread, with sleeps exact to microseconds.
 #[derive(Debug)]
 pub struct Scheduler {
-    remote: Remote,
+    signals: Sender<Signal>,
+    next_id: Arc<AtomicU64>,
+    /// Closed once the thread is gone.
+    alive: watch::Receiver<()>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A timeline that a [`Scheduler`] drives, until this is dropped.
+#[derive(Debug)]
+pub struct Player {
+    remote: Remote,
 }
 
 /// Commands a running timeline, and tells where it is. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Remote {
+    id: u64,
     signals: Sender<Signal>,
     position: watch::Receiver<Position>,
 }
 
 enum Signal {
-    Commands(Vec<Command>, Done),
-    Fed,
+    Join(u64, Seat),
+    Leave(u64),
+    Commands(u64, Vec<Command>, Done),
+    Fed(u64),
     Stop,
 }
 
 impl Scheduler {
-    /// Starts to drive a timeline. `make` builds it, and gets a function to be called when its feed has
-    /// something after it had nothing.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// Where the system gives no thread, or `make` fails.
-    pub fn start<F: Feed + Send + 'static>(
-        make: impl FnOnce(Box<dyn Fn() + Send>) -> io::Result<Timeline<F>>,
-        audience: Box<dyn Audience>,
-    ) -> io::Result<Self> {
+    /// Where the system gives none.
+    pub fn start() -> io::Result<Self> {
         let (signals, inbox) = mpsc::channel();
-        let feeder = signals.clone();
-        // Where the scheduler is gone, nobody is hungry.
-        let timeline = make(Box::new(move || feeder.send(Signal::Fed).unwrap_or_default()))?;
-        let (publish, position) = watch::channel(timeline.position());
-        let driver = Driver { timeline, audience, inbox, publish };
+        let (alive_sender, alive) = watch::channel(());
+        let driver = Driver {
+            seats: HashMap::new(),
+            due: BinaryHeap::new(),
+            inbox,
+            events: Vec::new(),
+            _alive: alive_sender,
+        };
         let thread = std::thread::Builder::new().name("fgplay-scheduler".into()).spawn(|| driver.run())?;
-        Ok(Scheduler { remote: Remote { signals, position }, thread: Some(thread) })
+        Ok(Scheduler { signals, next_id: Arc::default(), alive, thread: Some(thread) })
     }
 
-    /// What commands the timeline.
-    pub fn remote(&self) -> &Remote {
-        &self.remote
+    /// Drives a timeline. `make` builds it, and gets a function to be called when its feed has something after it
+    /// had nothing.
+    pub fn drive<F: Feed + Send + 'static>(
+        &self,
+        make: impl FnOnce(Box<dyn Fn() + Send + Sync>) -> Timeline<F>,
+        audience: Box<dyn Audience>,
+    ) -> Player {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let feeder = self.signals.clone();
+        // Where the scheduler is gone, nobody is hungry.
+        let timeline = make(Box::new(move || feeder.send(Signal::Fed(id)).unwrap_or_default()));
+        let (publish, position) = watch::channel(timeline.position());
+        let timeline = Box::new(timeline);
+        let seat = Seat { timeline, audience, publish, wake: None, stepping: Vec::new() };
+        let remote = Remote { id, signals: self.signals.clone(), position };
+        remote.send(Signal::Join(id, seat));
+        Player { remote }
+    }
+
+    /// Waits until the thread is gone. Before the scheduler is dropped, that happens only by a fault.
+    pub fn gone(&self) -> impl Future<Output = ()> + use<> {
+        let mut alive = self.alive.clone();
+        async move { while alive.changed().await.is_ok() {} }
     }
 }
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        self.remote.send(Signal::Stop);
+        // Where it is gone already, there is nothing to stop.
+        self.signals.send(Signal::Stop).unwrap_or_default();
         if let Some(thread) = self.thread.take() {
             // It can't panic by contract; if it did, the panic was already printed.
             thread.join().unwrap_or_default();
@@ -77,16 +113,30 @@ impl Drop for Scheduler {
     }
 }
 
+impl Player {
+    /// What commands the timeline.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.remote.send(Signal::Leave(self.remote.id));
+    }
+}
+
 impl Remote {
     /// Commands the timeline. Takes effect at once; [`position`](Self::position) shows it soon after.
     pub fn command(&self, command: Command) {
-        self.send(Signal::Commands(vec![command], Box::new(|_| {})));
+        self.request(vec![command], Box::new(|_| {}));
     }
 
-    /// Commands the timeline several things at once. `done` is called on the scheduler's thread, so it must not
-    /// wait for anything.
+    /// Commands the timeline several things at once. `done` is called when they are carried out, also the steps
+    /// among them for which something has to be read first. That is on the scheduler's thread, so it must not wait
+    /// for anything.
     pub fn request(&self, commands: Vec<Command>, done: Done) {
-        self.send(Signal::Commands(commands, done));
+        self.send(Signal::Commands(self.id, commands, done));
     }
 
     /// Where the timeline is, as of its last change.
@@ -94,7 +144,7 @@ impl Remote {
         *self.position.borrow()
     }
 
-    /// Hears of every change of what the timeline does.
+    /// Hears of every change of what the timeline does. Closed once it is driven no more.
     pub fn watch(&self) -> watch::Receiver<Position> {
         self.position.clone()
     }
@@ -105,54 +155,136 @@ impl Remote {
     }
 }
 
-struct Driver<F> {
-    timeline: Timeline<F>,
-    audience: Box<dyn Audience>,
-    inbox: Receiver<Signal>,
-    publish: watch::Sender<Position>,
+/// A timeline, whatever feeds it.
+trait Driven: Send {
+    fn apply(&mut self, command: Command, now: Instant, events: &mut Vec<Event>);
+    fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake;
+    fn position(&self) -> Position;
+    fn is_stepping(&self) -> bool;
 }
 
-impl<F: Feed> Driver<F> {
+impl<F: Feed + Send> Driven for Timeline<F> {
+    fn apply(&mut self, command: Command, now: Instant, events: &mut Vec<Event>) {
+        Timeline::apply(self, command, now, events);
+    }
+
+    fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake {
+        Timeline::poll(self, now, events)
+    }
+
+    fn position(&self) -> Position {
+        Timeline::position(self)
+    }
+
+    fn is_stepping(&self) -> bool {
+        Timeline::is_stepping(self)
+    }
+}
+
+/// A timeline and those who watch it.
+struct Seat {
+    timeline: Box<dyn Driven>,
+    audience: Box<dyn Audience>,
+    publish: watch::Sender<Position>,
+    /// When it is to be polled, if not only after a signal.
+    wake: Option<Instant>,
+    /// Who waits for the end of a step.
+    stepping: Vec<Done>,
+}
+
+struct Driver {
+    seats: HashMap<u64, Seat>,
+    /// When to poll which timeline, soonest first. What is not the `wake` of a seat holds no more.
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    inbox: Receiver<Signal>,
+    /// To use again.
+    events: Vec<Event>,
+    /// Tells others, by its end, of the end of the thread.
+    _alive: watch::Sender<()>,
+}
+
+impl Driver {
     fn run(mut self) {
         sleep_exactly();
-        let mut events = Vec::new();
         loop {
-            let heard = match self.wake(&mut events) {
-                Wake::At(due) => {
-                    let wait = due.saturating_duration_since(Instant::now());
-                    if wait.is_zero() {
-                        self.inbox.try_recv().map_err(|error| match error {
-                            TryRecvError::Empty => RecvTimeoutError::Timeout,
-                            TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                        })
-                    } else {
-                        self.inbox.recv_timeout(wait)
-                    }
-                }
-                Wake::Fed | Wake::Commanded => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let heard = match self.next_due() {
+                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => match due.saturating_duration_since(Instant::now()) {
+                    // What is said is heard also where something is always due.
+                    wait if wait.is_zero() => self.inbox.try_recv().map_err(|error| match error {
+                        TryRecvError::Empty => RecvTimeoutError::Timeout,
+                        TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                    }),
+                    wait => self.inbox.recv_timeout(wait),
+                },
             };
             match heard {
-                Ok(Signal::Commands(commands, done)) => {
-                    let now = Instant::now();
-                    for command in commands {
-                        self.timeline.apply(command, now, &mut events);
-                    }
-                    self.wake(&mut events);
-                    done(&self.timeline.position());
+                Ok(Signal::Join(id, seat)) => {
+                    self.seats.insert(id, seat);
+                    self.poll(id);
                 }
-                Ok(Signal::Fed) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Signal::Leave(id)) => drop(self.seats.remove(&id)),
+                Ok(Signal::Commands(id, commands, done)) => self.carry_out(id, commands, done),
+                Ok(Signal::Fed(id)) => self.poll(id),
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
             }
+            self.poll_due();
         }
     }
 
-    /// Hands out what is due, and says when to come again.
-    fn wake(&mut self, events: &mut Vec<Event>) -> Wake {
-        let wake = self.timeline.poll(Instant::now(), events);
-        if !events.is_empty() {
-            self.audience.deliver(events);
-            events.clear();
+    /// When something is due next.
+    fn next_due(&mut self) -> Option<Instant> {
+        loop {
+            let &Reverse((at, id)) = self.due.peek()?;
+            if self.seats.get(&id).is_some_and(|seat| seat.wake == Some(at)) {
+                return Some(at);
+            }
+            self.due.pop();
         }
+    }
+
+    /// Polls the timeline that is due first, if one is.
+    fn poll_due(&mut self) {
+        if self.next_due().is_some_and(|at| at <= Instant::now())
+            && let Some(Reverse((_, id))) = self.due.pop()
+        {
+            self.poll(id);
+        }
+    }
+
+    fn carry_out(&mut self, id: u64, commands: Vec<Command>, done: Done) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let now = Instant::now();
+        for command in commands {
+            seat.timeline.apply(command, now, &mut self.events);
+        }
+        seat.stepping.push(done);
+        self.poll(id);
+    }
+
+    /// Hands out what is due on a timeline.
+    fn poll(&mut self, id: u64) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let wake = seat.timeline.poll(Instant::now(), &mut self.events);
+        if !self.events.is_empty() {
+            seat.audience.deliver(&self.events);
+            self.events.clear();
+        }
+        seat.wake = match wake {
+            Wake::At(at) => Some(at),
+            Wake::Fed | Wake::Commanded => None,
+        };
+        if let Some(at) = seat.wake {
+            self.due.push(Reverse((at, id)));
+        }
+        seat.tell();
+    }
+}
+
+impl Seat {
+    /// Tells what the timeline does, where that has changed.
+    fn tell(&mut self) {
         let position = self.timeline.position();
         let changed = self.publish.send_if_modified(|published| {
             let changed = *published != position;
@@ -162,7 +294,11 @@ impl<F: Feed> Driver<F> {
         if changed {
             self.audience.changed(&position);
         }
-        wake
+        if !self.timeline.is_stepping() {
+            for done in self.stepping.drain(..) {
+                done(&position);
+            }
+        }
     }
 }
 
@@ -181,7 +317,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::playback::{Peek, Range, Rate, Repeat, State};
+    use crate::playback::{Lookback, Peek, Range, Rate, State, TimelineOptions};
     use crate::recording::{ChannelId, Message};
     use crate::time::Timestamp;
 
@@ -199,8 +335,8 @@ mod tests {
             Peek::Message(Timestamp::from_nanos(self.next * 1_000_000))
         }
 
-        fn take_lookback(&mut self) -> Vec<Message> {
-            Vec::new()
+        fn take_lookback(&mut self) -> Lookback {
+            Lookback::default()
         }
 
         fn take(&mut self) -> Option<Message> {
@@ -221,7 +357,7 @@ mod tests {
             self.next = 0;
         }
 
-        fn seek(&mut self, to: Timestamp) {
+        fn seek(&mut self, to: Timestamp, _: bool) {
             self.next = to.as_nanos().div_ceil(1_000_000);
         }
     }
@@ -238,21 +374,31 @@ mod tests {
         fn changed(&mut self, _: &Position) {}
     }
 
-    fn start(end: u64, rate: f64) -> (Scheduler, Receiver<(Instant, Event)>) {
+    struct Fixture {
+        scheduler: Scheduler,
+        player: Player,
+        events: Receiver<(Instant, Event)>,
+    }
+
+    fn start(end: u64, rate: f64) -> Fixture {
+        let scheduler = Scheduler::start().unwrap();
+        let (player, events) = join(&scheduler, end, rate);
+        Fixture { scheduler, player, events }
+    }
+
+    fn join(scheduler: &Scheduler, end: u64, rate: f64) -> (Player, Receiver<(Instant, Event)>) {
         let (sender, receiver) = mpsc::channel();
         let range = Range { start: Timestamp::MIN, end: Timestamp::from_nanos(end * 1_000_000) };
-        let make = |_| {
-            let rate = Rate::new(rate).unwrap();
-            Ok(Timeline::new(Metronome { next: 0, end }, range, rate, Repeat::Times(1)))
-        };
-        (Scheduler::start(make, Box::new(Listener(sender))).unwrap(), receiver)
+        let options = TimelineOptions { rate: Rate::new(rate).unwrap(), ..TimelineOptions::new(range) };
+        let make = |_| Timeline::new(Metronome { next: 0, end }, options);
+        (scheduler.drive(make, Box::new(Listener(sender))), receiver)
     }
 
     #[test]
     fn nothing_is_handed_out_before_it_is_due() {
-        let (scheduler, events) = start(50, 2.0);
+        let Fixture { scheduler: _scheduler, player, events } = start(50, 2.0);
         let before = Instant::now();
-        scheduler.remote().command(Command::Play);
+        player.remote().command(Command::Play);
         let mut count = 0;
         for (at, event) in events {
             match event {
@@ -269,22 +415,63 @@ mod tests {
 
     #[test]
     fn commands_take_effect_while_it_sleeps() {
-        let (scheduler, events) = start(1000, 1e-6);
-        scheduler.remote().command(Command::Play);
+        let Fixture { scheduler: _scheduler, player, events } = start(1000, 1e-6);
+        player.remote().command(Command::Play);
         let first = events.recv().unwrap().1;
         assert!(matches!(first, Event::Message(_)));
         // The next message is due in a quarter of an hour.
-        scheduler.remote().command(Command::SetRate(Rate::new(1e6).unwrap()));
+        player.remote().command(Command::SetRate(Rate::new(1e6).unwrap()));
         let ended = events.iter().any(|(_, event)| matches!(event, Event::Ended(_)));
         assert!(ended);
     }
 
     #[test]
+    fn many_timelines_go_their_own_ways_on_one_thread() {
+        let scheduler = Scheduler::start().unwrap();
+        let players: Vec<_> = (0..20).map(|n| join(&scheduler, 20 + n, 1.0 + n as f64)).collect();
+        let (stands, _) = join(&scheduler, 10, 1.0);
+        for (player, _) in &players {
+            player.remote().command(Command::Play);
+        }
+        for (n, (_, events)) in players.iter().enumerate() {
+            let ended = events.iter().take_while(|(_, event)| !matches!(event, Event::Ended(_)));
+            let messages = ended.filter(|(_, event)| matches!(event, Event::Message(_))).count();
+            assert_eq!(messages, 21 + n);
+        }
+        assert_eq!(stands.remote().position().state, State::Paused);
+    }
+
+    #[test]
+    fn a_timeline_that_leaves_is_driven_no_more() {
+        let Fixture { scheduler: _scheduler, player, events } = start(u64::MAX / 1_000_000, 1.0);
+        player.remote().command(Command::Play);
+        events.recv().unwrap();
+        let remote = player.remote().clone();
+        drop(player);
+        // The audience goes with it, and so this ends.
+        events.iter().for_each(drop);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut watch = remote.watch();
+        runtime.block_on(async { while watch.changed().await.is_ok() {} });
+    }
+
+    #[test]
+    fn a_request_is_done_when_its_steps_are() {
+        let Fixture { scheduler: _scheduler, player, events } = start(5000, 1.0);
+        let (sender, done) = mpsc::channel();
+        let tell = move |position: &Position| sender.send(*position).unwrap_or_default();
+        player.remote().request(vec![Command::Step(3000)], Box::new(tell));
+        let position = done.recv().unwrap();
+        assert_eq!((position.state, position.stepped), (State::Paused, 3000));
+        assert_eq!(events.try_iter().filter(|(_, event)| matches!(event, Event::Message(_))).count(), 3000);
+    }
+
+    #[test]
     fn what_it_does_can_be_watched() {
-        let (scheduler, _events) = start(3, 100.0);
-        let mut watch = scheduler.remote().watch();
+        let Fixture { scheduler: _scheduler, player, .. } = start(3, 100.0);
+        let mut watch = player.remote().watch();
         assert_eq!(watch.borrow_and_update().state, State::Paused);
-        scheduler.remote().command(Command::Play);
+        player.remote().command(Command::Play);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let ended = runtime.block_on(watch.wait_for(|position| position.state == State::Ended)).unwrap();
         assert_eq!(ended.time_at(Instant::now()), Timestamp::from_nanos(3_000_000));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Clock, Range, Rate};
+use super::{Clock, Feed, Lookback, Peek, Position, Range, Rate, State};
 use crate::recording::Message;
 use crate::time::Timestamp;
 
@@ -21,39 +21,6 @@ const SHORTEST_PASS: Duration = Duration::from_millis(1);
 /// How many messages one [`Timeline::poll`] hands out, so that commands are heard in between.
 const BATCH: usize = 1024;
 
-/// Where a timeline gets its messages: at each place where it starts to read the state before that place,
-/// then the messages of the pass in log time order, then the mark of its end.
-pub trait Feed {
-    /// What comes next.
-    fn peek(&mut self) -> Peek;
-
-    /// Takes the state that [`peek`](Self::peek) announced: the last message of each channel before the
-    /// place where the messages that follow begin.
-    fn take_lookback(&mut self) -> Vec<Message>;
-
-    /// Takes the message that [`peek`](Self::peek) announced.
-    fn take(&mut self) -> Option<Message>;
-
-    /// Goes past the end of a pass, to the first message of the next one.
-    fn next_pass(&mut self);
-
-    /// Goes to the first message at or after `to`. Nothing from before the call comes after it.
-    fn seek(&mut self, to: Timestamp);
-}
-
-/// What comes next in a [`Feed`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Peek {
-    /// The state before the messages that follow.
-    Lookback,
-    /// A message with this log time.
-    Message(Timestamp),
-    /// The end of the pass.
-    EndOfPass,
-    /// That is not known yet: reading is behind.
-    Pending,
-}
-
 /// How often the recording is played.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Repeat {
@@ -63,17 +30,71 @@ pub enum Repeat {
     Forever,
 }
 
+/// What times a client sees in the second pass of a loop, and in those after it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LoopTime {
+    /// The recorded ones: time goes back to the start.
+    #[default]
+    Restart,
+    /// The recorded ones plus the length of the passes before: time goes on, for who can't go back.
+    Monotonic,
+}
+
+/// How a timeline plays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimelineOptions {
+    /// The part of the recording that is played.
+    pub range: Range,
+    /// How fast.
+    pub rate: Rate,
+    /// How often.
+    pub repeat: Repeat,
+    /// What times clients see after the first pass.
+    pub loop_time: LoopTime,
+    /// How much recorded time passes between the end of a pass and the start of the next one.
+    pub loop_gap: Duration,
+    /// A silence of all topics that is longer takes this long, in recorded time, and time jumps to its end.
+    pub skip_gaps: Option<Duration>,
+}
+
+impl TimelineOptions {
+    /// Plays `range` once, as fast as it was recorded.
+    pub fn new(range: Range) -> Self {
+        TimelineOptions {
+            range,
+            rate: Rate::REAL_TIME,
+            repeat: Repeat::Times(1),
+            loop_time: LoopTime::Restart,
+            loop_gap: Duration::ZERO,
+            skip_gaps: None,
+        }
+    }
+}
+
 /// What a user can ask of a timeline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Command {
+    /// Play, unless somebody has asked for something else before.
+    Begin,
     /// Play on; after the end, play again from the start.
     Play,
     /// Stand still.
     Pause,
+    /// Play if it stands, stand still if it plays.
+    Toggle,
     /// Go to a recorded time, and go on as before. Clamped to the played range.
     Seek(Timestamp),
     /// Play at this rate from now on.
     SetRate(Rate),
+    /// Start again at the end without end, or end with this pass.
+    SetLoop(bool),
+    /// Stand still, and play that many messages at once, not beyond the end of the pass.
+    Step(u64),
+    /// Stand still, where time was at the message before the one played last. Messages of the same log time
+    /// count as one.
+    StepBack,
+    /// End here.
+    Stop,
 }
 
 /// What happens on a timeline, in this order.
@@ -91,6 +112,8 @@ pub enum Event {
     Tick(Timestamp),
     /// The clock stood for so long since reading was behind or the process was stopped.
     Stalled(Duration),
+    /// So much of a silence was not played.
+    Skipped(Duration),
     /// The last pass is over.
     Ended(Timestamp),
 }
@@ -106,47 +129,15 @@ pub enum Wake {
     Commanded,
 }
 
-/// What a timeline is doing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
-    /// Time passes.
-    Playing,
-    /// Time would pass, but what comes next is not read yet.
-    Buffering,
-    /// Time stands.
-    Paused,
-    /// The last pass is over.
-    Ended,
-}
-
-/// Where a timeline is and what it is doing, as of the last change. The position at any instant until the
-/// next change follows from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Position {
-    /// What it is doing.
-    pub state: State,
-    /// How fast.
-    pub rate: Rate,
-    /// Which pass it is in, from 1.
-    pub pass: u64,
-    /// The recorded time that the clock stands at, while it stands.
-    still: Timestamp,
-    /// The clock, while it runs.
-    clock: Option<Clock>,
-    end: Timestamp,
-}
-
-impl Position {
-    /// The recorded time at an instant.
-    pub fn time_at(&self, now: Instant) -> Timestamp {
-        self.clock.map_or(self.still, |clock| clock.time_at(now).min(self.end))
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     /// The clock stands, by command.
     Paused { at: Timestamp },
+    /// The clock stands, and so many messages are still to be played without it.
+    Stepping { at: Timestamp, left: u64 },
+    /// The clock stands, and the feed looks for the message before. After that so many steps more are to be
+    /// done.
+    SteppingBack { at: Timestamp, more: u64, then: Then },
     /// The clock starts as soon as the feed has what comes next.
     Starting { at: Timestamp },
     /// The clock runs. `starved` once the feed had nothing when asked.
@@ -155,66 +146,186 @@ enum Mode {
     Ended,
 }
 
+/// What follows on steps back.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Pause,
+    Step(u64),
+    Play,
+}
+
 /// Plays a [`Feed`]: says which messages are due, and when the next one will be.
+///
+/// Everything in here is in recorded time; what it hands out is shifted by the passes that are over, where that
+/// is wanted ([`LoopTime::Monotonic`]).
 #[derive(Debug)]
 pub struct Timeline<F> {
     feed: F,
-    range: Range,
+    options: TimelineOptions,
     rate: Rate,
     /// How many passes are still to come after this one.
     more_passes: Repeat,
     pass: u64,
     mode: Mode,
+    /// How much later than recorded everything is handed out.
+    shift: Duration,
+    /// Whether somebody has said whether to play.
+    commanded: bool,
     /// What time was last told, by a message, a jump or a tick: time is at least here.
     reached: Timestamp,
+    /// Since when no message is played: the log time of the last one, or the place where time went last.
+    silent_since: Timestamp,
+    /// The end of the silence that is being cut short.
+    skips_to: Option<Timestamp>,
+    /// The log time of the last message that was handed out, where there is one.
+    last: Option<Timestamp>,
+    /// How many messages the last step has played.
+    stepped: u64,
     /// When something was last told, for ticks.
     told: Option<Instant>,
 }
 
 impl<F: Feed> Timeline<F> {
-    /// A timeline that stands at the start of `range`, which is where `feed` has to be.
-    pub fn new(feed: F, range: Range, rate: Rate, repeat: Repeat) -> Self {
-        let more_passes = match repeat {
-            Repeat::Times(times) => Repeat::Times(times.saturating_sub(1)),
-            Repeat::Forever => Repeat::Forever,
-        };
-        let mode = Mode::Paused { at: range.start };
-        Timeline { feed, range, rate, more_passes, pass: 1, mode, reached: range.start, told: None }
+    /// A timeline that stands at the start of its range, which is where `feed` has to be.
+    pub fn new(feed: F, options: TimelineOptions) -> Self {
+        let start = options.range.start;
+        Timeline {
+            feed,
+            options,
+            rate: options.rate,
+            more_passes: match options.repeat {
+                Repeat::Times(times) => Repeat::Times(times.saturating_sub(1)),
+                Repeat::Forever => Repeat::Forever,
+            },
+            pass: 1,
+            mode: Mode::Paused { at: start },
+            shift: Duration::ZERO,
+            commanded: false,
+            reached: start,
+            silent_since: start,
+            skips_to: None,
+            last: None,
+            stepped: 0,
+            told: None,
+        }
     }
 
     /// Carries out a command. Messages that were due before are handed out by the next poll.
     pub fn apply(&mut self, command: Command, now: Instant, events: &mut Vec<Event>) {
-        match (command, self.mode) {
-            (Command::Play, Mode::Paused { at }) => self.mode = Mode::Starting { at },
-            (Command::Play, Mode::Ended) => {
-                self.jump(self.range.start, events);
-                self.mode = Mode::Starting { at: self.range.start };
+        match command {
+            Command::Begin if self.commanded => {}
+            Command::Begin | Command::Play => self.play(events),
+            Command::Pause => self.pause(now),
+            Command::Toggle => match self.mode {
+                Mode::Starting { .. } | Mode::Running { .. } => self.pause(now),
+                _ => self.play(events),
+            },
+            Command::Seek(to) => self.seek(to, events),
+            Command::SetRate(rate) => self.set_rate(rate, now),
+            Command::SetLoop(true) => self.more_passes = Repeat::Forever,
+            Command::SetLoop(false) => self.more_passes = Repeat::Times(0),
+            Command::Step(count) => self.step(count, now),
+            Command::StepBack => self.step_back(now),
+            Command::Stop => self.stop(now, events),
+        }
+        self.commanded |= !matches!(command, Command::Seek(_) | Command::SetRate(_) | Command::SetLoop(_));
+    }
+
+    fn play(&mut self, events: &mut Vec<Event>) {
+        match self.mode {
+            Mode::Paused { at } | Mode::Stepping { at, .. } => self.mode = Mode::Starting { at },
+            Mode::SteppingBack { at, more, .. } => {
+                self.mode = Mode::SteppingBack { at, more, then: Then::Play };
             }
-            (Command::Play, Mode::Starting { .. } | Mode::Running { .. }) => {}
-            (Command::Pause, Mode::Ended) => {}
-            (Command::Pause, _) => self.mode = Mode::Paused { at: self.time_at(now) },
-            (Command::Seek(to), mode) => {
-                let at = to.clamp(self.range.start, self.range.end);
-                self.jump(at, events);
-                self.mode = match mode {
-                    Mode::Paused { .. } | Mode::Ended => Mode::Paused { at },
-                    Mode::Starting { .. } | Mode::Running { .. } => Mode::Starting { at },
-                };
+            Mode::Ended => {
+                let start = self.options.range.start;
+                self.shift_pass();
+                self.jump(start, events);
+                self.mode = Mode::Starting { at: start };
             }
-            (Command::SetRate(rate), _) if rate == self.rate => {}
-            (Command::SetRate(rate), mode) => {
-                if let Mode::Running { starved, .. } = mode {
-                    self.mode = Mode::Running { clock: Clock::new(now, self.time_at(now), rate), starved };
-                }
-                self.rate = rate;
-            }
+            Mode::Starting { .. } | Mode::Running { .. } => {}
         }
     }
 
+    fn pause(&mut self, now: Instant) {
+        match self.mode {
+            Mode::Ended => {}
+            Mode::SteppingBack { at, more, .. } => {
+                self.mode = Mode::SteppingBack { at, more, then: Then::Pause };
+            }
+            _ => self.mode = Mode::Paused { at: self.time_at(now) },
+        }
+    }
+
+    fn seek(&mut self, to: Timestamp, events: &mut Vec<Event>) {
+        let at = to.clamp(self.options.range.start, self.options.range.end);
+        self.jump(at, events);
+        self.mode = match self.mode {
+            Mode::Starting { .. } | Mode::Running { .. } => Mode::Starting { at },
+            _ => Mode::Paused { at },
+        };
+    }
+
     fn jump(&mut self, to: Timestamp, events: &mut Vec<Event>) {
-        self.feed.seek(to);
-        self.reached = to;
-        events.push(Event::Jumped(to));
+        self.feed.seek(to, false);
+        self.stand_at(to);
+        self.last = None;
+        events.push(Event::Jumped(self.shown(to)));
+    }
+
+    /// Time is here now, wherever it was before.
+    fn stand_at(&mut self, at: Timestamp) {
+        self.reached = at;
+        self.silent_since = at;
+        self.skips_to = None;
+    }
+
+    fn set_rate(&mut self, rate: Rate, now: Instant) {
+        if rate == self.rate {
+            return;
+        }
+        if let Mode::Running { starved, .. } = self.mode {
+            self.mode = Mode::Running { clock: Clock::new(now, self.time_at(now), rate), starved };
+        }
+        self.rate = rate;
+    }
+
+    fn step(&mut self, count: u64, now: Instant) {
+        self.pause(now);
+        self.stepped = 0;
+        self.mode = match self.mode {
+            Mode::Paused { at } if count > 0 => Mode::Stepping { at, left: count },
+            Mode::SteppingBack { at, more, .. } => Mode::SteppingBack { at, more, then: Then::Step(count) },
+            mode => mode,
+        };
+    }
+
+    fn step_back(&mut self, now: Instant) {
+        if let Mode::SteppingBack { at, more, .. } = self.mode {
+            self.mode = Mode::SteppingBack { at, more: more.saturating_add(1), then: Then::Pause };
+            return;
+        }
+        let at = self.time_at(now);
+        self.look_back(self.last.unwrap_or(at));
+        self.mode = Mode::SteppingBack { at, more: 0, then: Then::Pause };
+    }
+
+    /// Lets the feed look for the last message before `time`.
+    fn look_back(&mut self, time: Timestamp) {
+        self.feed.seek(time.max(self.options.range.start), true);
+    }
+
+    fn stop(&mut self, now: Instant, events: &mut Vec<Event>) {
+        if !matches!(self.mode, Mode::Ended) {
+            self.reached = self.time_at(now);
+            self.mode = Mode::Ended;
+            events.push(Event::Ended(self.shown(self.reached)));
+        }
+    }
+
+    /// Whether a step is still being carried out.
+    pub fn is_stepping(&self) -> bool {
+        matches!(self.mode, Mode::Stepping { .. } | Mode::SteppingBack { .. })
     }
 
     /// Appends what is due at `now` to `events`, and says when to poll again.
@@ -225,27 +336,45 @@ impl<F: Feed> Timeline<F> {
                 break Wake::At(now);
             }
             match (self.mode, self.feed.peek()) {
-                (_, Peek::Lookback) => events.push(Event::Lookback(self.feed.take_lookback())),
+                (_, Peek::Lookback) => self.take_lookback(events),
                 (Mode::Paused { .. } | Mode::Ended, _) => return Wake::Commanded,
-                (Mode::Starting { .. }, Peek::Pending) => return Wake::Fed,
+                (
+                    Mode::Starting { .. } | Mode::Stepping { .. } | Mode::SteppingBack { .. },
+                    Peek::Pending,
+                ) => {
+                    return Wake::Fed;
+                }
+                // The answer to a step back is always a lookback.
+                (Mode::SteppingBack { at, .. }, _) => self.mode = Mode::Paused { at },
                 (Mode::Running { clock, .. }, Peek::Pending) => {
                     self.mode = Mode::Running { clock, starved: true };
                     return Wake::Fed;
+                }
+                (Mode::Stepping { left, .. }, Peek::Message(time)) => {
+                    let Some(message) = self.feed.take() else { return Wake::Fed };
+                    self.hand_out(message, events);
+                    self.stepped += 1;
+                    self.mode = match left {
+                        ..=1 => Mode::Paused { at: time },
+                        left => Mode::Stepping { at: time, left: left - 1 },
+                    };
+                }
+                (Mode::Stepping { .. }, Peek::EndOfPass) => {
+                    self.start_next_pass(now, events);
                 }
                 (Mode::Starting { at }, _) => {
                     let clock = Clock::new(now, at, self.rate);
                     self.mode = Mode::Running { clock, starved: false };
                 }
-                (Mode::Running { clock, starved }, Peek::Message(time)) => {
-                    if let Some(wake) = self.wait_for(time, clock, starved, now, events) {
+                (Mode::Running { .. }, Peek::Message(time)) => {
+                    if let Some(wake) = self.wait_through_silence(time, now, events) {
                         break wake;
                     }
                     let Some(message) = self.feed.take() else { return Wake::Fed };
-                    self.reached = time;
-                    events.push(Event::Message(message));
+                    self.hand_out(message, events);
                 }
-                (Mode::Running { clock, starved }, Peek::EndOfPass) => {
-                    if let Some(wake) = self.wait_for(self.end(), clock, starved, now, events) {
+                (Mode::Running { .. }, Peek::EndOfPass) => {
+                    if let Some(wake) = self.wait_for_end(now, events) {
                         break wake;
                     }
                     if !self.start_next_pass(now, events) {
@@ -257,16 +386,91 @@ impl<F: Feed> Timeline<F> {
         self.tick(now, events, wake)
     }
 
-    /// Whether `time` has come: `None` if so, else when to ask again. Moves the clock where it waited for
-    /// the feed, or where the delay is too long to be caught up with.
-    fn wait_for(
+    fn hand_out(&mut self, mut message: Message, events: &mut Vec<Event>) {
+        self.stand_at(message.log_time);
+        self.last = Some(message.log_time);
+        message.log_time = self.shown(message.log_time);
+        events.push(Event::Message(message));
+    }
+
+    fn take_lookback(&mut self, events: &mut Vec<Event>) {
+        let Lookback { mut messages, last } = self.feed.take_lookback();
+        self.last = last;
+        if let Mode::SteppingBack { at, more, then } = self.mode {
+            let start = self.options.range.start;
+            if let (Some(last), 1..) = (last.filter(|last| *last > start), more) {
+                self.look_back(last);
+                self.mode = Mode::SteppingBack { at, more: more - 1, then };
+                return;
+            }
+            let at = last.unwrap_or(start).max(start);
+            self.stand_at(at);
+            self.mode = match then {
+                Then::Pause | Then::Step(0) => Mode::Paused { at },
+                Then::Step(left) => Mode::Stepping { at, left },
+                Then::Play => Mode::Starting { at },
+            };
+            events.push(Event::Jumped(self.shown(at)));
+        }
+        for message in &mut messages {
+            message.log_time = self.shown(message.log_time);
+        }
+        events.push(Event::Lookback(messages));
+    }
+
+    /// A recorded time as it is handed out.
+    fn shown(&self, time: Timestamp) -> Timestamp {
+        time.saturating_add(self.shift)
+    }
+
+    /// Waits until the log time of the next message has come, or until the silence before it has lasted long
+    /// enough. `None` if so, else when to ask again.
+    fn wait_through_silence(
         &mut self,
         time: Timestamp,
-        clock: Clock,
-        starved: bool,
         now: Instant,
         events: &mut Vec<Event>,
     ) -> Option<Wake> {
+        let longest = self.options.skip_gaps.filter(|longest| time.since(self.silent_since) > *longest);
+        let Some(longest) = longest else { return self.wait_for(time, now, events) };
+        self.skips_to = Some(time);
+        let over = self.silent_since.saturating_add(longest);
+        let wake = self.wait_for(over, now, events);
+        if wake.is_none() {
+            self.move_clock(over, time, now);
+            events.push(Event::Skipped(time.since(over)));
+        }
+        wake
+    }
+
+    /// Lets the clock show `to` at the instant at which it shows `from`.
+    fn move_clock(&mut self, from: Timestamp, to: Timestamp, now: Instant) {
+        if let Mode::Running { clock, starved } = self.mode {
+            let at = clock.instant_of(from).unwrap_or(now);
+            self.mode = Mode::Running { clock: Clock::new(at, to, self.rate), starved };
+            self.stand_at(to);
+        }
+    }
+
+    /// Waits until the pass is over, and the gap after it.
+    fn wait_for_end(&mut self, now: Instant, events: &mut Vec<Event>) -> Option<Wake> {
+        let end = self.end();
+        if self.silent_since < end {
+            if let Some(wake) = self.wait_through_silence(end, now, events) {
+                return Some(wake);
+            }
+            self.silent_since = end;
+        }
+        if self.more_passes == Repeat::Times(0) || self.options.loop_gap.is_zero() {
+            return None;
+        }
+        self.wait_for(end.saturating_add(self.options.loop_gap), now, events)
+    }
+
+    /// Whether `time` has come: `None` if so, else when to ask again. Moves the clock where it waited for
+    /// the feed, or where the delay is too long to be caught up with.
+    fn wait_for(&mut self, time: Timestamp, now: Instant, events: &mut Vec<Event>) -> Option<Wake> {
+        let Mode::Running { clock, starved } = self.mode else { return None };
         let Some(due) = clock.instant_of(time) else {
             self.mode = Mode::Running { clock, starved: false };
             return Some(Wake::Commanded);
@@ -283,37 +487,48 @@ impl<F: Feed> Timeline<F> {
 
     /// Where the pass ends. A recording that is longer than it says is played to its true end.
     fn end(&self) -> Timestamp {
-        self.range.end.max(self.reached)
+        self.options.range.end.max(self.reached)
     }
 
     /// Goes on with the next pass, or ends. The next pass begins at the instant at which this one was over,
-    /// not at the one at which that was noticed.
+    /// not at the one at which that was noticed. A step does not go beyond the start of the next pass.
     fn start_next_pass(&mut self, now: Instant, events: &mut Vec<Event>) -> bool {
+        let end = self.end();
         self.more_passes = match self.more_passes {
             Repeat::Times(0) => {
                 self.mode = Mode::Ended;
-                self.reached = self.end();
-                events.push(Event::Ended(self.reached));
+                self.reached = end;
+                events.push(Event::Ended(self.shown(end)));
                 return false;
             }
             Repeat::Times(more) => Repeat::Times(more - 1),
             Repeat::Forever => Repeat::Forever,
         };
-        let end = self.end();
-        self.pass += 1;
-        self.feed.next_pass();
-        self.reached = self.range.start;
-        events.push(Event::Looped(self.range.start));
+        let start = self.options.range.start;
+        let over = end.saturating_add(self.options.loop_gap);
         self.mode = match self.mode {
             Mode::Running { clock, .. } => {
-                let end = clock.instant_of(end).unwrap_or(now);
-                let start = clock.instant_of(self.range.start).unwrap_or(now);
-                let end = end.max(start + SHORTEST_PASS);
-                Mode::Running { clock: Clock::new(end, self.range.start, self.rate), starved: false }
+                let earliest = clock.instant_of(start).unwrap_or(now) + SHORTEST_PASS;
+                let over = clock.instant_of(over).unwrap_or(now).max(earliest);
+                Mode::Running { clock: Clock::new(over, start, self.rate), starved: false }
             }
-            mode => mode,
+            _ => Mode::Paused { at: start },
         };
+        self.shift_pass();
+        self.feed.next_pass();
+        self.stand_at(start);
+        self.last = None;
+        events.push(Event::Looped(self.shown(start)));
         true
+    }
+
+    /// Counts a pass as over.
+    fn shift_pass(&mut self) {
+        if self.options.loop_time == LoopTime::Monotonic {
+            let length = self.end().since(self.options.range.start) + self.options.loop_gap;
+            self.shift = self.shift.saturating_add(length.max(SHORTEST_PASS));
+        }
+        self.pass += 1;
     }
 
     /// Tells the position where nothing else did for a while.
@@ -324,7 +539,8 @@ impl<F: Feed> Timeline<F> {
         };
         if now.saturating_duration_since(told) >= TICK {
             self.told = Some(now);
-            events.push(Event::Tick(self.time_at(now)));
+            let time = self.time_at(now);
+            events.push(Event::Tick(self.shown(time)));
         }
         let tick = self.told.unwrap_or(now) + TICK;
         match wake {
@@ -336,7 +552,10 @@ impl<F: Feed> Timeline<F> {
     /// The recorded time at `now`. Never beyond a message that was not handed out yet.
     fn time_at(&mut self, now: Instant) -> Timestamp {
         match self.mode {
-            Mode::Paused { at } | Mode::Starting { at } => at,
+            Mode::Paused { at }
+            | Mode::Stepping { at, .. }
+            | Mode::SteppingBack { at, .. }
+            | Mode::Starting { at } => at,
             Mode::Ended => self.reached,
             Mode::Running { clock, .. } => {
                 let limit = match self.feed.peek() {
@@ -344,6 +563,9 @@ impl<F: Feed> Timeline<F> {
                     Peek::EndOfPass => self.end(),
                     Peek::Pending | Peek::Lookback => self.reached,
                 };
+                let silence = self.skips_to.and(self.options.skip_gaps);
+                let limit =
+                    silence.map_or(limit, |longest| limit.min(self.silent_since.saturating_add(longest)));
                 // Once told, it stays: time does not go back because the feed has less to say.
                 self.reached = clock.time_at(now).min(limit).max(self.reached);
                 self.reached
@@ -354,14 +576,28 @@ impl<F: Feed> Timeline<F> {
     /// Where it is and what it is doing.
     pub fn position(&self) -> Position {
         let (state, still, clock) = match self.mode {
-            Mode::Paused { at } => (State::Paused, at, None),
+            Mode::Paused { at } | Mode::Stepping { at, .. } | Mode::SteppingBack { at, .. } => {
+                (State::Paused, at, None)
+            }
             Mode::Starting { at } => (State::Buffering, at, None),
             Mode::Running { starved: true, .. } => (State::Buffering, self.reached, None),
             // What is reached is not told while the clock tells it, so that a message is no change.
-            Mode::Running { clock, starved: false } => (State::Playing, self.range.start, Some(clock)),
+            Mode::Running { clock, starved: false } => {
+                (State::Playing, self.options.range.start, Some(clock))
+            }
             Mode::Ended => (State::Ended, self.reached, None),
         };
-        Position { state, rate: self.rate, pass: self.pass, still, clock, end: self.end() }
+        Position {
+            state,
+            rate: self.rate,
+            pass: self.pass,
+            repeats: self.more_passes != Repeat::Times(0),
+            stepped: self.stepped,
+            skips_to: self.skips_to,
+            still,
+            clock,
+            end: self.end(),
+        }
     }
 }
 

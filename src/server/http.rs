@@ -29,7 +29,7 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!("{address}: the system keeps Nagle's algorithm on: {error}");
     }
-    let pages = pages(door.hub.name());
+    let pages = pages(&door.hub.catalog().name);
     let service = service_fn(|request: Request<Incoming>| {
         let (door, mut pages) = (door.clone(), pages.clone());
         async move {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,17 +9,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::ServerOptions;
-use super::control;
+use super::catalog::Catalog;
 use super::frame;
 use super::outbox::{Counts, Outbox, SubscribeError};
-use crate::foxglove::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, Subprotocol, Subscription};
-use crate::playback::{Audience, Event, Position, Range, Rate, State as PlaybackState};
-use crate::recording::{Channel, ChannelId, Message, Problem, Problems};
-use crate::time::Timestamp;
-
-/// A batch of advertised channels is full when it has so many bytes of JSON.
-const ADVERTISE_BYTES: usize = 256 * 1024;
+use super::show::{Show, Stage};
+use super::{ServerOptions, SessionMode};
+use crate::foxglove::{ServerMessage, StatusLevel, Subprotocol, Subscription};
+use crate::playback::{Position, Remote, State as PlaybackState};
+use crate::recording::{ChannelId, Problem, Problems};
 
 /// How often clients are told of what changed beside the messages.
 const NEWS: Duration = Duration::from_secs(1);
@@ -41,8 +37,6 @@ pub struct Presence {
     pub clients: usize,
     /// How many have connected since the start.
     pub connected: u64,
-    /// How many subscriptions were made since the start.
-    pub subscribed: u64,
 }
 
 /// What became of messages, for all clients together.
@@ -60,27 +54,20 @@ pub struct Traffic {
 
 /// All clients, and what they have in common.
 pub(super) struct Hub {
-    name: String,
-    channels: usize,
-    topics: Vec<String>,
-    /// Frames that every client gets when it connects.
-    server_info: Bytes,
-    advertise: Vec<Bytes>,
+    catalog: Arc<Catalog>,
+    options: ServerOptions,
     problems: Arc<Problems>,
-    client_buffer: usize,
-    lookback: bool,
-    control: bool,
+    stage: Box<dyn Stage>,
+    /// What everybody watches, unless every client has a timeline of its own.
+    shared: Option<Arc<Show>>,
     state: Mutex<State>,
     presence: watch::Sender<Presence>,
+    endings: watch::Sender<u64>,
 }
 
 struct State {
     guests: BTreeMap<u64, Entry>,
     next_guest: u64,
-    /// The time that was last told to everybody.
-    time: Timestamp,
-    /// The last message of each channel up to there, for who subscribes late.
-    latest: Vec<Latest>,
     /// What those who left got.
     past: Traffic,
     /// How many of the recording's problems are known to the clients, and the frames that tell of them.
@@ -88,71 +75,70 @@ struct State {
     problem_statuses: Vec<Bytes>,
 }
 
-/// The last message of a channel.
-#[derive(Clone, Default)]
-struct Latest {
-    message: Option<Message>,
-    /// Whether its payload is a copy of its own, so that it keeps no chunk in memory.
-    detached: bool,
-}
-
 struct Entry {
+    address: SocketAddr,
+    protocol: Subprotocol,
+    since: Instant,
     outbox: Arc<Outbox>,
-    /// Whether it understands Playback State messages, also those that answer nothing it asked for.
-    hears_states: bool,
+    show: Arc<Show>,
     /// The counts as of the last round of news, and how many rounds ago something was dropped.
     last: Counts,
     calm_rounds: Option<u32>,
 }
 
+/// A client as it is told of to others.
+pub(super) struct Client {
+    pub id: u64,
+    pub address: SocketAddr,
+    pub protocol: Subprotocol,
+    pub since: Instant,
+    pub outbox: Arc<Outbox>,
+    pub show: Arc<Show>,
+}
+
 impl Hub {
-    pub fn new(channels: &[Channel], range: Range, problems: Arc<Problems>, options: &ServerOptions) -> Self {
-        let capabilities: &[Capability] = if options.control {
-            &[Capability::Time, Capability::PlaybackControl]
-        } else {
-            &[Capability::Time]
-        };
-        let info = ServerMessage::ServerInfo {
-            name: &options.name,
-            capabilities,
-            metadata: &options.metadata,
-            session_id: &random_id(),
-            data_start_time: options.control.then(|| range.start.into()),
-            data_end_time: options.control.then(|| range.end.into()),
-        };
+    pub fn new(
+        catalog: Arc<Catalog>,
+        problems: Arc<Problems>,
+        stage: Box<dyn Stage>,
+        options: &ServerOptions,
+    ) -> Self {
         let known = problems.list();
         let state = State {
             guests: BTreeMap::new(),
             next_guest: 0,
-            time: range.start,
-            latest: vec![Latest::default(); channels.len()],
             past: Traffic::default(),
             problems: known.len(),
             problem_statuses: problem_statuses(&known, 0),
         };
+        let endings = watch::Sender::default();
+        let shared = (options.session == SessionMode::Shared)
+            .then(|| Arc::new(Show::open(&*stage, &catalog, options, endings.clone())));
         Hub {
-            name: options.name.clone(),
-            channels: channels.len(),
-            topics: channels.iter().map(|channel| channel.topic.clone()).collect(),
-            server_info: frame::text(&info.to_json()),
-            advertise: advertise(channels),
+            catalog,
+            options: options.clone(),
             problems,
-            client_buffer: options.client_buffer,
-            lookback: options.lookback,
-            control: options.control,
+            stage,
+            shared,
             state: Mutex::new(state),
             presence: watch::Sender::default(),
+            endings,
         }
     }
 
     /// Whether clients may control playback.
     pub fn control(&self) -> bool {
-        self.control
+        self.options.control
     }
 
-    /// The name that clients show.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// What is played.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// What everybody watches, unless every client has a timeline of its own.
+    pub fn shared(&self) -> Option<&Arc<Show>> {
+        self.shared.as_ref()
     }
 
     pub fn presence(&self) -> watch::Receiver<Presence> {
@@ -160,33 +146,64 @@ impl Hub {
     }
 
     /// Takes in a new client, and tells it what there is.
-    pub fn welcome(
-        self: &Arc<Self>,
-        address: SocketAddr,
-        protocol: Subprotocol,
-        position: &Position,
-    ) -> Guest {
-        let outbox = Arc::new(Outbox::new(self.channels, self.client_buffer));
+    pub fn welcome(self: &Arc<Self>, address: SocketAddr, protocol: Subprotocol) -> Guest {
+        let endings = || self.endings.clone();
+        let open = || Arc::new(Show::open(&*self.stage, &self.catalog, &self.options, endings()));
+        let show = self.shared.clone().unwrap_or_else(open);
+        let outbox = Arc::new(Outbox::new(self.catalog.channels.len(), self.options.client_buffer));
         let mut state = self.lock();
         let id = state.next_guest;
         state.next_guest += 1;
-        outbox.greet(self.server_info.clone(), state.time, &self.advertise);
-        for status in &state.problem_statuses {
-            outbox.push(status.clone());
-        }
-        let hears_states = self.control && protocol == Subprotocol::SdkV1;
-        if hears_states {
-            outbox.push(control::state(position, false, ""));
-        }
-        let entry =
-            Entry { outbox: Arc::clone(&outbox), hears_states, last: Counts::default(), calm_rounds: None };
+        let hears_states = protocol == Subprotocol::SdkV1;
+        show.join(id, Arc::clone(&outbox), hears_states, &state.problem_statuses);
+        let entry = Entry {
+            address,
+            protocol,
+            since: Instant::now(),
+            outbox: Arc::clone(&outbox),
+            show: Arc::clone(&show),
+            last: Counts::default(),
+            calm_rounds: None,
+        };
         state.guests.insert(id, entry);
         drop(state);
         self.presence.send_modify(|presence| {
             presence.clients += 1;
             presence.connected += 1;
         });
-        Guest { hub: Arc::clone(self), id, address, outbox }
+        Guest { hub: Arc::clone(self), id, address, outbox, show }
+    }
+
+    /// All clients, in the order in which they came.
+    pub fn clients(&self) -> Vec<Client> {
+        let client = |(&id, entry): (&u64, &Entry)| Client {
+            id,
+            address: entry.address,
+            protocol: entry.protocol,
+            since: entry.since,
+            outbox: Arc::clone(&entry.outbox),
+            show: Arc::clone(&entry.show),
+        };
+        self.lock().guests.iter().map(client).collect()
+    }
+
+    /// Where the timelines are: the one of all clients, or those of each.
+    pub fn positions(&self) -> Vec<Position> {
+        match &self.shared {
+            Some(show) => vec![show.remote().position()],
+            None => self.lock().guests.values().map(|entry| entry.show.remote().position()).collect(),
+        }
+    }
+
+    /// Counts whenever a timeline ends, or a client leaves after that.
+    pub fn endings(&self) -> watch::Receiver<u64> {
+        self.endings.subscribe()
+    }
+
+    /// Whether a timeline has ended, and no other that somebody watches has not.
+    pub fn all_ended(&self) -> bool {
+        *self.endings.borrow() > 0
+            && self.positions().iter().all(|position| position.state == PlaybackState::Ended)
     }
 
     /// What was sent and dropped so far.
@@ -209,7 +226,7 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Hub").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -222,85 +239,10 @@ impl Traffic {
     }
 }
 
-/// The hub as the scheduler sees it.
-#[derive(Debug)]
-pub(super) struct Listener {
-    hub: Arc<Hub>,
-    /// What playback was last said to do.
-    told: Option<(PlaybackState, Rate)>,
-    /// Whether time went to another place since then.
-    jumped: bool,
-}
-
-impl Listener {
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Listener { hub, told: None, jumped: false }
-    }
-}
-
-impl Audience for Listener {
-    fn changed(&mut self, position: &Position) {
-        let told = Some((position.state, position.rate));
-        if !self.hub.control || (self.told == told && !self.jumped) {
-            return;
-        }
-        self.told = told;
-        let frame = control::state(position, std::mem::take(&mut self.jumped), "");
-        for guest in self.hub.lock().guests.values().filter(|guest| guest.hears_states) {
-            guest.outbox.push_answer(frame.clone());
-        }
-    }
-
-    fn deliver(&mut self, events: &[Event]) {
-        self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_) | Event::Looped(_)));
-        let mut state = self.hub.lock();
-        let before = state.time;
-        for event in events.iter().rev() {
-            state.time = match event {
-                Event::Message(message) => message.log_time,
-                Event::Jumped(time) | Event::Looped(time) | Event::Tick(time) | Event::Ended(time) => *time,
-                Event::Lookback(_) | Event::Stalled(_) => continue,
-            };
-            break;
-        }
-        let now = Instant::now();
-        for guest in state.guests.values() {
-            guest.outbox.deliver(events, before, now);
-        }
-        for event in events {
-            match event {
-                Event::Message(message) => state.remember(message),
-                Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
-                Event::Jumped(_) | Event::Looped(_) => state.latest.fill(Latest::default()),
-                Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
-                Event::Tick(_) | Event::Ended(_) => {}
-            }
-        }
-    }
-}
-
 impl State {
     /// Of all clients, so that what takes time can be done without the lock.
     fn outboxes(&self) -> Vec<Arc<Outbox>> {
         self.guests.values().map(|guest| Arc::clone(&guest.outbox)).collect()
-    }
-
-    fn remember(&mut self, message: &Message) {
-        let latest = &mut self.latest[message.channel.0 as usize];
-        *latest = Latest { message: Some(message.clone()), detached: false };
-    }
-
-    /// Copies the payloads that are remembered for a while already, so that they keep no chunk in memory.
-    fn detach(&mut self) {
-        for latest in self.latest.iter_mut().filter(|latest| !latest.detached) {
-            if let Some(message) = &mut latest.message {
-                if message.footprint > message.data.len() {
-                    message.data = Bytes::copy_from_slice(&message.data);
-                    message.footprint = message.data.len();
-                }
-                latest.detached = true;
-            }
-        }
     }
 }
 
@@ -310,6 +252,7 @@ pub(super) struct Guest {
     id: u64,
     address: SocketAddr,
     outbox: Arc<Outbox>,
+    show: Arc<Show>,
 }
 
 impl Guest {
@@ -321,19 +264,14 @@ impl Guest {
         &self.outbox
     }
 
-    /// Subscribes, and sends the last message of the channel. That and the flow of messages are under the
-    /// same lock: what lookback sends is not sent again by the flow, and nothing between is lost.
+    /// What commands the timeline that this client watches, where it may.
+    pub fn remote(&self) -> Option<&Remote> {
+        self.hub.control().then(|| self.show.remote())
+    }
+
+    /// Subscribes, and sends the last message of the channel.
     pub fn subscribe(&self, wanted: Subscription) -> Result<(), SubscribeError> {
-        let state = self.hub.lock();
-        self.outbox.subscribe(wanted)?;
-        if self.hub.lookback
-            && let Some(message) = &state.latest[wanted.channel.0 as usize].message
-        {
-            self.outbox.deliver_past(state.time, message);
-        }
-        drop(state);
-        self.hub.presence.send_modify(|presence| presence.subscribed += 1);
-        Ok(())
+        self.show.subscribe(&self.outbox, wanted)
     }
 
     /// Says whether there was such a subscription.
@@ -344,11 +282,15 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        self.show.leave(self.id);
         let mut state = self.hub.lock();
-        if let Some(entry) = state.guests.remove(&self.id) {
+        let left = state.guests.remove(&self.id);
+        if let Some(entry) = &left {
             state.past.add(&entry.outbox.counts());
         }
         drop(state);
+        // Perhaps the only one that did not end.
+        self.hub.endings.send_if_modified(|endings| *endings > 0);
         self.hub.presence.send_modify(|presence| presence.clients -= 1);
     }
 }
@@ -362,7 +304,6 @@ pub(super) async fn watch(hub: Arc<Hub>) {
         rounds.tick().await;
         let problems = hub.problems.list();
         let mut state = hub.lock();
-        state.detach();
         let known = std::mem::replace(&mut state.problems, problems.len());
         let news = if known < problems.len() { problem_statuses(&problems, known) } else { Vec::new() };
         state.problem_statuses.extend(news.iter().cloned());
@@ -370,10 +311,16 @@ pub(super) async fn watch(hub: Arc<Hub>) {
             for status in &news {
                 guest.outbox.push_answer(status.clone());
             }
-            if let Some(status) = guest.dropped_status(&hub.topics) {
+            if let Some(status) = guest.dropped_status(&hub.catalog) {
                 guest.outbox.push_answer(status);
             }
         }
+        let shows: Vec<_> = match &hub.shared {
+            Some(show) => vec![Arc::clone(show)],
+            None => state.guests.values().map(|guest| Arc::clone(&guest.show)).collect(),
+        };
+        drop(state);
+        shows.iter().for_each(|show| show.detach());
     }
 }
 
@@ -398,7 +345,7 @@ fn problem_statuses(problems: &[Problem], first: usize) -> Vec<Bytes> {
 
 impl Entry {
     /// A frame that tells what was dropped, or that it is over, if there is news of that.
-    fn dropped_status(&mut self, topics: &[String]) -> Option<Bytes> {
+    fn dropped_status(&mut self, catalog: &Catalog) -> Option<Bytes> {
         let counts = self.outbox.counts();
         let last = std::mem::replace(&mut self.last, counts);
         let counts = &self.last;
@@ -412,7 +359,7 @@ impl Entry {
             return Some(frame::text(&ServerMessage::RemoveStatus { status_ids: &[DROPPED] }.to_json()));
         }
         self.calm_rounds = Some(0);
-        let message = describe_dropped(counts, &last, &self.outbox.dropped(), topics);
+        let message = describe_dropped(counts, &last, &self.outbox.dropped(), catalog);
         let status =
             ServerMessage::Status { level: StatusLevel::Warning, message: &message, id: Some(DROPPED) };
         Some(frame::text(&status.to_json()))
@@ -425,13 +372,13 @@ fn describe_dropped(
     counts: &Counts,
     last: &Counts,
     dropped: &BTreeMap<ChannelId, u64>,
-    topics: &[String],
+    catalog: &Catalog,
 ) -> String {
     let megabytes = |now: u64, before: u64| (now - before) as f64 / NEWS.as_secs_f64() / 1e6;
     let (worst, most) = dropped
         .iter()
         .max_by_key(|(_, count)| **count)
-        .and_then(|(channel, count)| Some((topics.get(channel.0 as usize)?.as_str(), *count)))
+        .and_then(|(channel, count)| Some((catalog.topic(*channel)?, *count)))
         .unwrap_or_default();
     format!(
         "{} messages were dropped for this connection so far, {most} of them on {worst}: it takes {:.1} MB/s of {:.1}",
@@ -439,35 +386,4 @@ fn describe_dropped(
         megabytes(counts.sent_bytes, last.sent_bytes),
         megabytes(counts.offered_bytes, last.offered_bytes),
     )
-}
-
-/// The channels as frames, in batches: a client takes in thousands of channels better in several messages
-/// than in one of many megabytes.
-fn advertise(channels: &[Channel]) -> Vec<Bytes> {
-    let mut frames = Vec::new();
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    let mut flush = |batch: &mut Vec<AdvertisedChannel<'_>>| {
-        if !batch.is_empty() {
-            frames.push(frame::text(&ServerMessage::Advertise { channels: batch }.to_json()));
-            batch.clear();
-        }
-    };
-    for (id, channel) in (0..).zip(channels) {
-        bytes += 200 + channel.topic.len() + channel.schema.as_ref().map_or(0, |schema| schema.data.len());
-        batch.push(AdvertisedChannel::new(ChannelId(id), channel));
-        if bytes >= ADVERTISE_BYTES {
-            flush(&mut batch);
-            bytes = 0;
-        }
-    }
-    flush(&mut batch);
-    frames
-}
-
-/// New for every run, so that clients know that they have to forget what they saw.
-fn random_id() -> String {
-    let mut hasher = std::hash::RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
-    format!("{:016x}", hasher.finish())
 }

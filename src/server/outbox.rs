@@ -187,7 +187,7 @@ impl Outbox {
                     position = *time;
                     passed = true;
                 }
-                Event::Stalled(_) => {}
+                Event::Stalled(_) | Event::Skipped(_) => {}
             }
             if state.waiting.bytes() > self.limit {
                 state.shed(self.limit);

@@ -23,7 +23,6 @@ use super::outbox::Outbox;
 use super::socket::{self, Ear};
 use super::{Door, Shutdown};
 use crate::foxglove::{ClientMessage, PlaybackControlRequest, ServerMessage, StatusLevel, Subprotocol};
-use crate::playback::Remote;
 
 /// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
@@ -63,8 +62,8 @@ pub(super) async fn run(
     address: SocketAddr,
     door: Door,
 ) {
-    let Door { hub, remote, stop, alive } = door;
-    let guest = hub.welcome(address, protocol, &remote.position());
+    let Door { hub, stop, alive } = door;
+    let guest = hub.welcome(address, protocol);
     tracing::info!("client {address} connected ({})", protocol.name());
     let (read, write) = socket.into_split();
     let outbox = Arc::clone(guest.outbox());
@@ -78,8 +77,7 @@ pub(super) async fn run(
     let ear = Ear::new(first, read, Arc::clone(&outbox));
     let mut client = WebSocketStream::from_raw_socket(ear, Role::Server, Some(config)).await;
 
-    let remote = hub.control().then_some(&remote);
-    let session = Session { guest: &guest, outbox: &outbox, remote, stop: &stop };
+    let session = Session { guest: &guest, outbox: &outbox, stop: &stop };
     let end = session.listen(&mut client, &mut writing).await;
     let reason = session.close(end, &mut client, &mut writing).await;
     writing.abort();
@@ -97,8 +95,6 @@ pub(super) async fn run(
 struct Session<'a> {
     guest: &'a Guest,
     outbox: &'a Outbox,
-    /// Where this client may control playback.
-    remote: Option<&'a Remote>,
     stop: &'a watch::Receiver<Shutdown>,
 }
 
@@ -158,7 +154,7 @@ impl Session<'_> {
     /// Does what a client asks of playback, and answers with the state that follows from it. The client's next
     /// message is read only then, so that no client can queue up requests.
     async fn control(&self, request: PlaybackControlRequest) -> Result<(), End> {
-        let Some(remote) = self.remote else {
+        let Some(remote) = self.guest.remote() else {
             return self.complain(StatusLevel::Error, "this server lets nobody control its playback");
         };
         if request.id.len() > REQUEST_ID_LIMIT {

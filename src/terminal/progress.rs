@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Terminal, bytes, count};
-use fgplay::playback::{Range, State};
+use fgplay::playback::{Position, Range, State};
 use fgplay::replay::Replay;
 use fgplay::server::Traffic;
 use fgplay::time::format_duration;
@@ -101,7 +101,34 @@ impl Progress {
     /// "7.6s of 24.0s  2024-06-01 10:00:07.635 UTC  x2  paused  pass 2  3 clients  12 dropped  495 msg/s  13.9 MB/s"
     /// In a narrow terminal the date is left out.
     fn describe(&mut self, replay: &Replay, narrow: bool) -> String {
-        let (now, position, presence) = (Instant::now(), replay.position(), replay.presence());
+        let now = Instant::now();
+        let mut parts = match &replay.positions()[..] {
+            [position] => self.describe_position(position, replay.is_waiting(), now, narrow),
+            [] => vec!["waiting for a viewer".into()],
+            _ => vec!["each viewer on its own".into()],
+        };
+        parts.push(match replay.presence().clients {
+            1 => "1 client".into(),
+            clients => format!("{} clients", count(clients as u64)),
+        });
+        let traffic = replay.traffic();
+        if traffic.dropped > 0 {
+            parts.push(format!("{} dropped", count(traffic.dropped)));
+        }
+        let (messages_per_second, bytes_per_second) = self.speed(now, traffic);
+        parts.push(format!("{} msg/s", count(messages_per_second)));
+        parts.push(format!("{}/s", bytes(bytes_per_second)));
+        parts.join("  ")
+    }
+
+    /// Where a timeline is and what it does, and the bar with it.
+    fn describe_position(
+        &self,
+        position: &Position,
+        is_waiting: bool,
+        now: Instant,
+        narrow: bool,
+    ) -> Vec<String> {
         let time = position.time_at(now);
         let played = time.since(self.range.start);
         self.bar.set_position(u64::try_from(played.as_millis()).unwrap_or(u64::MAX));
@@ -120,26 +147,18 @@ impl Progress {
         ];
         match position.state {
             State::Playing => {}
-            State::Paused if replay.is_waiting() => parts.push("waiting for a viewer".into()),
+            State::Paused if is_waiting => parts.push("waiting for a viewer".into()),
             State::Paused => parts.push("paused".into()),
             State::Buffering => parts.push("buffering".into()),
             State::Ended => parts.push("ended".into()),
         }
+        if let Some(to) = position.skips_to {
+            parts.push(format!("skips a silence to {}", format_duration(to.since(self.range.start))));
+        }
         if position.pass > 1 {
             parts.push(format!("pass {}", count(position.pass)));
         }
-        parts.push(match presence.clients {
-            1 => "1 client".into(),
-            clients => format!("{} clients", count(clients as u64)),
-        });
-        let traffic = replay.traffic();
-        if traffic.dropped > 0 {
-            parts.push(format!("{} dropped", count(traffic.dropped)));
-        }
-        let (messages_per_second, bytes_per_second) = self.speed(now, traffic);
-        parts.push(format!("{} msg/s", count(messages_per_second)));
-        parts.push(format!("{}/s", bytes(bytes_per_second)));
-        parts.join("  ")
+        parts
     }
 
     /// Messages and bytes that are sent in a second.

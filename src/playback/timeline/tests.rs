@@ -10,8 +10,8 @@ use crate::recording::ChannelId;
 struct Memory {
     messages: Vec<Message>,
     next: usize,
-    /// Before which message the state was not taken yet.
-    lookback: Option<usize>,
+    /// The time before which the state was not taken yet.
+    lookback: Option<Timestamp>,
     hiccups: Vec<bool>,
 }
 
@@ -20,7 +20,7 @@ impl Memory {
         Memory {
             messages: times.iter().enumerate().map(message).collect(),
             next: 0,
-            lookback: Some(0),
+            lookback: Some(nanos(times[0])),
             hiccups: Vec::new(),
         }
     }
@@ -56,9 +56,11 @@ impl Feed for Memory {
         self.messages.get(self.next).map_or(Peek::EndOfPass, |message| Peek::Message(message.log_time))
     }
 
-    fn take_lookback(&mut self) -> Vec<Message> {
-        let place = self.lookback.take().unwrap();
-        self.messages.get(place).map_or(Vec::new(), |message| self.state_before(message.log_time))
+    fn take_lookback(&mut self) -> Lookback {
+        let before = self.lookback.take().unwrap();
+        let messages = self.state_before(before);
+        let last = messages.iter().map(|message| message.log_time).max();
+        Lookback { messages, last }
     }
 
     fn take(&mut self) -> Option<Message> {
@@ -68,12 +70,12 @@ impl Feed for Memory {
 
     fn next_pass(&mut self) {
         self.next = 0;
-        self.lookback = Some(0);
+        self.lookback = Some(self.messages[0].log_time);
     }
 
-    fn seek(&mut self, to: Timestamp) {
+    fn seek(&mut self, to: Timestamp, _: bool) {
         self.next = self.messages.partition_point(|message| message.log_time < to);
-        self.lookback = Some(self.next);
+        self.lookback = Some(to);
     }
 }
 
@@ -99,7 +101,11 @@ impl Player {
         let times: Vec<u64> = times.iter().map(|time| time * MS).collect();
         let range = Range { start: nanos(times[0]), end: nanos(times[times.len() - 1]) };
         let rate = Rate::new(factor).unwrap();
-        let mut timeline = Timeline::new(Memory::new(&times), range, rate, repeat);
+        Self::with_options(&times, TimelineOptions { rate, repeat, ..TimelineOptions::new(range) })
+    }
+
+    fn with_options(times: &[u64], options: TimelineOptions) -> Self {
+        let mut timeline = Timeline::new(Memory::new(times), options);
         let start = Instant::now();
         timeline.apply(Command::Play, start, &mut Vec::new());
         Player { timeline, start }
@@ -134,6 +140,7 @@ fn describe(event: &Event) -> Option<String> {
             let state: Vec<String> = state.iter().map(|message| message.sequence.to_string()).collect();
             Some(format!("state {}", state.join(",")))
         }
+        Event::Skipped(time) => Some(format!("skipped {}", time.as_millis())),
         Event::Stalled(time) => Some(format!("stalled {}", time.as_millis())),
         Event::Ended(_) => Some("ended".into()),
     }
@@ -280,6 +287,170 @@ fn silence_is_told_by_ticks_that_do_not_pass_the_next_message() {
     assert_eq!((events, wake), (vec![Event::Tick(nanos(100 * MS))], player.wake_at(200)));
 }
 
+#[test]
+fn a_step_plays_the_next_message_and_stands() {
+    let mut player = Player::new(&[0, 40, 40, 90], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.command(Command::Step(1), 10);
+    assert_eq!(player.at(10), (vec!["m1".into()], Wake::Commanded));
+    let position = player.timeline.position();
+    assert_eq!((position.state, position.stepped), (State::Paused, 1));
+    assert_eq!(position.time_at(player.start), nanos(40 * MS));
+    player.command(Command::Play, 50);
+    assert_eq!(player.at(50), (vec!["m2".into()], player.wake_at(100)));
+}
+
+#[test]
+fn a_burst_plays_many_and_ends_with_the_pass() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Forever);
+    player.command(Command::Step(2), 0);
+    assert_eq!(player.at(0), (vec!["m0".into(), "m1".into()], Wake::Commanded));
+    player.command(Command::Step(50), 0);
+    assert_eq!(player.at(0), (vec!["m2".into(), "back to 0".into()], Wake::Commanded));
+    assert_eq!(player.timeline.position().stepped, 1);
+    player.command(Command::SetLoop(false), 0);
+    player.command(Command::Step(50), 0);
+    assert_eq!(player.at(0).0, ["m0", "m1", "m2", "ended"]);
+}
+
+#[test]
+fn a_step_back_undoes_the_last_message() {
+    let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.at(85);
+    player.command(Command::StepBack, 90);
+    assert_eq!(player.at(90), (vec!["to 40".into(), "state 0,1".into()], Wake::Commanded));
+    player.command(Command::Step(1), 90);
+    assert_eq!(player.at(90).0, ["m2"]);
+    for expected in [&["to 40", "state 0,1"][..], &["to 0", "state 0"], &["to 0"], &["to 0"]] {
+        player.command(Command::StepBack, 90);
+        assert_eq!(player.at(90).0, expected);
+    }
+    player.command(Command::Step(1), 90);
+    assert_eq!(player.at(90).0, ["m0"]);
+}
+
+#[test]
+fn steps_back_that_come_faster_than_they_are_found_add_up() {
+    let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.at(120);
+    for _ in 0..2 {
+        player.command(Command::StepBack, 130);
+    }
+    player.command(Command::Step(1), 130);
+    assert!(player.timeline.is_stepping());
+    assert_eq!(player.at(130).0, ["to 40", "state 0,1", "m2"]);
+    player.command(Command::StepBack, 130);
+    player.command(Command::Play, 130);
+    assert_eq!(player.at(130), (vec!["to 40".into(), "state 0,1".into()], player.wake_at(170)));
+}
+
+#[test]
+fn playback_begins_by_itself_unless_somebody_has_commanded_it() {
+    let mut player = Player::new(&[0, 40], 1.0, Repeat::Times(1));
+    player.command(Command::Pause, 0);
+    player.command(Command::Begin, 10);
+    assert_eq!(player.at(10), (vec![], Wake::Commanded));
+    assert_eq!(player.timeline.position().state, State::Paused);
+    player.command(Command::Toggle, 20);
+    assert_eq!(player.at(20).0, ["m0"]);
+}
+
+#[test]
+fn what_is_stopped_has_ended() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    assert_eq!(player.command(Command::Stop, 30), ["ended"]);
+    assert_eq!(player.at(1000), (vec![], Wake::Commanded));
+    assert_eq!(player.timeline.position().state, State::Ended);
+    assert_eq!(player.command(Command::Play, 1000), ["to 0"]);
+}
+
+fn options(times: &[u64]) -> TimelineOptions {
+    TimelineOptions::new(Range { start: nanos(times[0]), end: nanos(times[times.len() - 1]) })
+}
+
+/// A timeline with options, told to play.
+fn player_with(times: &[u64], change: impl Fn(&mut TimelineOptions)) -> Player {
+    let times: Vec<u64> = times.iter().map(|time| time * MS).collect();
+    let mut options = options(&times);
+    change(&mut options);
+    Player::with_options(&times, options)
+}
+
+#[test]
+fn times_can_go_on_rising_in_a_loop() {
+    let mut player = player_with(&[1000, 1040, 1100], |options| {
+        options.repeat = Repeat::Forever;
+        options.loop_time = LoopTime::Monotonic;
+        options.loop_gap = millis(50);
+    });
+    let mut times = Vec::new();
+    for offset in [0, 40, 100, 149, 150, 190, 250, 299, 300] {
+        let mut events = Vec::new();
+        player.timeline.poll(player.start + millis(offset), &mut events);
+        for event in events {
+            match event {
+                Event::Message(message) => times.push((message.sequence, message.log_time.as_nanos() / MS)),
+                Event::Looped(to) => times.push((99, to.as_nanos() / MS)),
+                _ => {}
+            }
+        }
+    }
+    let expected = [(0, 1000), (1, 1040), (2, 1100), (99, 1150), (0, 1150), (1, 1190), (2, 1250), (99, 1300)];
+    assert_eq!(times[..8], expected);
+    // What is asked and told of the position stays in recorded time.
+    assert_eq!(player.timeline.position().time_at(player.start + millis(310)), nanos(1010 * MS));
+}
+
+#[test]
+fn a_gap_between_two_passes_lasts_as_long_as_it_is() {
+    let mut player = player_with(&[0, 40], |options| {
+        options.repeat = Repeat::Times(2);
+        options.loop_gap = Duration::from_secs(2);
+    });
+    player.at(0);
+    assert_eq!(player.at(40).0, ["m1"]);
+    for offset in [300, 900, 2039] {
+        assert_eq!(player.at(offset).0, [""; 0]);
+        assert_eq!(player.timeline.position().time_at(player.start + millis(offset)), nanos(40 * MS));
+    }
+    assert_eq!(player.at(2040).0, ["back to 0", "m0"]);
+    assert_eq!(player.at(2080).0, ["m1", "ended"]);
+}
+
+#[test]
+fn a_long_silence_can_be_cut_short() {
+    let mut player = player_with(&[0, 10_000, 10_040], |options| options.skip_gaps = Some(millis(200)));
+    player.at(0);
+    assert_eq!(player.timeline.position().skips_to, Some(nanos(10_000 * MS)));
+    assert_eq!(player.at(199).0, [""; 0]);
+    // A pause in it counts for nothing.
+    player.command(Command::Pause, 199);
+    player.command(Command::Play, 5000);
+    assert_eq!(player.at(5000).0, [""; 0]);
+    assert_eq!(player.timeline.position().time_at(player.start + millis(5000)), nanos(199 * MS));
+    assert_eq!(player.at(5001), (vec!["skipped 9800".into(), "m1".into()], player.wake_at(5041)));
+    assert_eq!(player.timeline.position().skips_to, None);
+}
+
+#[test]
+fn also_the_silence_at_the_end_of_the_range_and_the_one_after_a_seek() {
+    let mut player = player_with(&[0, 40], |options| {
+        options.range.end = nanos(60_000 * MS);
+        options.skip_gaps = Some(millis(100));
+    });
+    player.at(0);
+    player.at(40);
+    assert_eq!(player.at(140).0, ["skipped 59860", "ended"]);
+    player.command(Command::Seek(nanos(30_000 * MS)), 1000);
+    player.command(Command::Play, 1000);
+    assert_eq!(player.at(1000).0, ["state 0,1"]);
+    assert_eq!(player.at(1099).0, [""; 0]);
+    assert_eq!(player.at(1100).0, ["skipped 29900", "ended"]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
@@ -294,6 +465,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Command(Command::Play)),
         1 => Just(Step::Command(Command::Pause)),
         1 => (0..1200u64).prop_map(|time| Step::Command(Command::Seek(nanos(time * MS)))),
+        1 => Just(Step::Command(Command::Toggle)),
+        1 => (0..5u64).prop_map(|count| Step::Command(Command::Step(count))),
+        1 => Just(Step::Command(Command::StepBack)),
+        1 => any::<bool>().prop_map(|loops| Step::Command(Command::SetLoop(loops))),
         1 => (0.1..20f64).prop_map(|factor| Step::Command(Command::SetRate(Rate::new(factor).unwrap()))),
     ]
 }
@@ -311,7 +486,7 @@ proptest! {
     ) {
         times.sort_unstable();
         let mut player = Player::new(&times, 1.0, repeat);
-        let range = player.timeline.range;
+        let range = player.timeline.options.range;
         let all = player.timeline.feed.messages.clone();
         let mut now = player.start;
         // What a listener may hear next.
@@ -336,7 +511,11 @@ proptest! {
                     Event::Lookback(state) => {
                         prop_assert!(state_due);
                         state_due = false;
-                        let next = all.get(expected).map_or(range.end, |message| message.log_time);
+                        // After a step back time stands at the last message that was played.
+                        if state.iter().any(|message| message.log_time == last_time) {
+                            expected = all.partition_point(|message| message.log_time <= last_time);
+                        }
+                        let next = all.get(expected).map_or(nanos(u64::MAX), |message| message.log_time);
                         let model = Memory { messages: all.clone(), next: 0, lookback: None, hiccups: vec![] };
                         prop_assert_eq!(state, &model.state_before(next));
                     }
@@ -349,6 +528,7 @@ proptest! {
                         prop_assert_eq!(expected, all.len());
                         prop_assert_eq!(*time, range.end);
                     }
+                    Event::Skipped(_) => prop_assert!(false, "no gap is to be skipped"),
                     Event::Stalled(_) => {}
                 }
             }

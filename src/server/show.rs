@@ -1,0 +1,247 @@
+//! What is played at one time, and the clients that watch it together.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::ServerOptions;
+use super::catalog::Catalog;
+use super::control;
+use super::outbox::{Outbox, SubscribeError};
+use crate::foxglove::Subscription;
+use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
+use crate::recording::Message;
+use crate::time::Timestamp;
+
+/// How many watch a show, and have watched it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Visits {
+    /// How many clients have connected to it.
+    pub connected: u64,
+    /// How many subscriptions were made.
+    pub subscribed: u64,
+}
+
+/// Starts timelines: the one that all clients watch, or one for each client.
+pub trait Stage: Send + Sync {
+    /// Starts a timeline whose events `audience` hears. `visits` tells of those who watch it, so that it can
+    /// begin to play when they are there.
+    fn play(&self, audience: Box<dyn Audience>, visits: watch::Receiver<Visits>) -> Playing;
+}
+
+/// A running timeline, and what begins to play it. Ends when dropped.
+#[derive(Debug)]
+pub struct Playing {
+    /// The timeline.
+    pub player: Player,
+    /// Waits for the moment to begin.
+    pub starting: JoinHandle<()>,
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        self.starting.abort();
+    }
+}
+
+/// A timeline and those who watch it: all clients, or a single one.
+pub(super) struct Show {
+    house: Arc<House>,
+    playing: Playing,
+}
+
+/// Those who watch a show.
+struct House {
+    catalog: Arc<Catalog>,
+    lookback: bool,
+    control: bool,
+    state: Mutex<State>,
+    visits: watch::Sender<Visits>,
+    /// Counts the ends of timelines, of this one and others.
+    endings: watch::Sender<u64>,
+}
+
+struct State {
+    viewers: BTreeMap<u64, Viewer>,
+    /// The time that was last told to everybody.
+    time: Timestamp,
+    /// The last message of each channel up to there, for who subscribes late.
+    latest: Vec<Latest>,
+}
+
+struct Viewer {
+    outbox: Arc<Outbox>,
+    /// Whether it understands Playback State messages, also those that answer nothing it asked for.
+    hears_states: bool,
+}
+
+/// The last message of a channel.
+#[derive(Clone, Default)]
+struct Latest {
+    message: Option<Message>,
+    /// Whether its payload is a copy of its own, so that it keeps no chunk in memory.
+    detached: bool,
+}
+
+impl Show {
+    /// Starts a timeline that nobody watches yet. `endings` is told when it ends.
+    pub fn open(
+        stage: &dyn Stage,
+        catalog: &Arc<Catalog>,
+        options: &ServerOptions,
+        endings: watch::Sender<u64>,
+    ) -> Self {
+        let state = State {
+            viewers: BTreeMap::new(),
+            time: catalog.range.start,
+            latest: vec![Latest::default(); catalog.channels.len()],
+        };
+        let house = Arc::new(House {
+            catalog: Arc::clone(catalog),
+            lookback: options.lookback,
+            control: options.control,
+            state: Mutex::new(state),
+            visits: watch::Sender::default(),
+            endings,
+        });
+        let listener = Listener { house: Arc::clone(&house), told: None, jumped: false };
+        let playing = stage.play(Box::new(listener), house.visits.subscribe());
+        Show { house, playing }
+    }
+
+    /// What commands the timeline.
+    pub fn remote(&self) -> &Remote {
+        self.playing.player.remote()
+    }
+
+    /// Whether the timeline waits for the moment to begin.
+    pub fn is_waiting(&self) -> bool {
+        !self.playing.starting.is_finished()
+    }
+
+    /// Takes in a client, and tells it what there is.
+    pub fn join(&self, id: u64, outbox: Arc<Outbox>, hears_states: bool, statuses: &[Bytes]) {
+        let hears_states = self.house.control && hears_states;
+        let catalog = &self.house.catalog;
+        let mut state = self.house.lock();
+        outbox.greet(catalog.server_info.clone(), state.time, &catalog.advertise);
+        for status in statuses {
+            outbox.push(status.clone());
+        }
+        if hears_states {
+            outbox.push(control::state(&self.remote().position(), false, ""));
+        }
+        state.viewers.insert(id, Viewer { outbox, hears_states });
+        drop(state);
+        self.house.visits.send_modify(|visits| visits.connected += 1);
+    }
+
+    /// Takes no more care of a client.
+    pub fn leave(&self, id: u64) {
+        self.house.lock().viewers.remove(&id);
+    }
+
+    /// Subscribes, and sends the last message of the channel. That and the flow of messages are under the
+    /// same lock: what lookback sends is not sent again by the flow, and nothing between is lost.
+    pub fn subscribe(&self, outbox: &Outbox, wanted: Subscription) -> Result<(), SubscribeError> {
+        let state = self.house.lock();
+        outbox.subscribe(wanted)?;
+        if self.house.lookback
+            && let Some(message) = &state.latest[wanted.channel.0 as usize].message
+        {
+            outbox.deliver_past(state.time, message);
+        }
+        drop(state);
+        self.house.visits.send_modify(|visits| visits.subscribed += 1);
+        Ok(())
+    }
+
+    /// Copies the payloads that are remembered for a while already, so that they keep no chunk in memory.
+    pub fn detach(&self) {
+        let mut state = self.house.lock();
+        for latest in state.latest.iter_mut().filter(|latest| !latest.detached) {
+            if let Some(message) = &mut latest.message {
+                if message.footprint > message.data.len() {
+                    message.data = Bytes::copy_from_slice(&message.data);
+                    message.footprint = message.data.len();
+                }
+                latest.detached = true;
+            }
+        }
+    }
+}
+
+impl House {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remember(&mut self, message: &Message) {
+        let latest = &mut self.latest[message.channel.0 as usize];
+        *latest = Latest { message: Some(message.clone()), detached: false };
+    }
+}
+
+/// A house as the scheduler sees it.
+struct Listener {
+    house: Arc<House>,
+    /// What playback was last said to do.
+    told: Option<(PlaybackState, Rate)>,
+    /// Whether time went to another place since then.
+    jumped: bool,
+}
+
+impl Audience for Listener {
+    fn changed(&mut self, position: &Position) {
+        let told = Some((position.state, position.rate));
+        if position.state == PlaybackState::Ended {
+            self.house.endings.send_modify(|endings| *endings += 1);
+        }
+        if !self.house.control || (self.told == told && !self.jumped) {
+            return;
+        }
+        self.told = told;
+        let frame = control::state(position, std::mem::take(&mut self.jumped), "");
+        for viewer in self.house.lock().viewers.values().filter(|viewer| viewer.hears_states) {
+            viewer.outbox.push_answer(frame.clone());
+        }
+    }
+
+    fn deliver(&mut self, events: &[Event]) {
+        self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_) | Event::Looped(_)));
+        let mut state = self.house.lock();
+        let before = state.time;
+        for event in events.iter().rev() {
+            state.time = match event {
+                Event::Message(message) => message.log_time,
+                Event::Jumped(time) | Event::Looped(time) | Event::Tick(time) | Event::Ended(time) => *time,
+                Event::Lookback(_) | Event::Stalled(_) | Event::Skipped(_) => continue,
+            };
+            break;
+        }
+        let now = Instant::now();
+        for viewer in state.viewers.values() {
+            viewer.outbox.deliver(events, before, now);
+        }
+        for event in events {
+            match event {
+                Event::Message(message) => {
+                    self.house.catalog.count(message);
+                    state.remember(message);
+                }
+                Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
+                Event::Jumped(_) | Event::Looped(_) => state.latest.fill(Latest::default()),
+                Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
+                Event::Skipped(time) => tracing::debug!("a silence is cut short by {time:?}"),
+                Event::Tick(_) | Event::Ended(_) => {}
+            }
+        }
+    }
+}
