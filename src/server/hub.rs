@@ -115,6 +115,7 @@ impl Hub {
         let info = ServerMessage::ServerInfo {
             name: &options.name,
             capabilities,
+            supported_encodings: &[],
             metadata: &options.metadata,
             session_id: &random_id(),
             data_start_time: options.control.then(|| range.start.into()),
