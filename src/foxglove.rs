@@ -22,6 +22,7 @@ pub use parameter::Parameter;
 pub use playback::{PlaybackCommand, PlaybackControlRequest, PlaybackState, PlaybackStatus};
 pub use server::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, WireTime};
 pub use service::{AdvertisedService, ServiceCallRequest, ServiceCallResponse, ServiceMessage};
+pub(crate) use text::shortened;
 
 /// A name under which client and server agree to speak this protocol (`Sec-WebSocket-Protocol`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
