@@ -4,15 +4,25 @@
 //! names of the protocol, `foxglove.websocket.v1` (<https://github.com/foxglove/ws-protocol>, `docs/spec.md`)
 //! and `foxglove.sdk.v1` (Foxglove SDK).
 
+mod asset;
 mod binary;
 mod client;
+mod graph;
+mod parameter;
 mod playback;
 mod server;
+mod service;
+mod text;
 
+pub use asset::{ASSET_HEADER, asset_error, asset_header};
 pub use binary::{MESSAGE_DATA_HEADER, message_data_header, time};
 pub use client::{ClientMessage, ClientMessageError, Subscription};
+pub use graph::{ProvidedService, PublishedTopic, SubscribedTopic};
+pub use parameter::Parameter;
 pub use playback::{PlaybackCommand, PlaybackControlRequest, PlaybackState, PlaybackStatus};
 pub use server::{AdvertisedChannel, Capability, ServerMessage, StatusLevel, WireTime};
+pub use service::{AdvertisedService, ServiceCallRequest, ServiceCallResponse, ServiceMessage};
+pub(crate) use text::shortened;
 
 /// A name under which client and server agree to speak this protocol (`Sec-WebSocket-Protocol`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

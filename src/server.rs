@@ -2,7 +2,9 @@
 //!
 //! One listener takes every connection. HTTP is answered in `http`; an upgrade to WebSocket, on any path,
 //! becomes a `session`, which the `hub` knows. What waits for a client is in its `outbox`.
+//! `assets` finds the files that clients fetch.
 
+mod assets;
 mod catalog;
 mod control;
 mod frame;
@@ -24,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use assets::{AssetError, Assets, Attachments};
 pub use hub::{Presence, Traffic};
 pub use links::{Links, ws_url};
 pub use show::{Playing, Stage, Visits};

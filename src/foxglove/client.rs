@@ -1,9 +1,8 @@
 //! What clients say.
 
-use super::PlaybackControlRequest;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+mod text;
 
+use super::{Parameter, PlaybackControlRequest, ServiceCallRequest};
 use crate::recording::ChannelId;
 
 /// A message from a client, as far as this server takes it.
@@ -15,6 +14,37 @@ pub enum ClientMessage {
     Unsubscribe(Vec<u32>),
     /// Play, pause, seek, or change the speed.
     PlaybackControl(PlaybackControlRequest),
+    /// Tell the values of parameters.
+    GetParameters {
+        /// The names of the parameters; empty for all of them.
+        names: Vec<String>,
+        /// Comes back with the values.
+        id: Option<String>,
+    },
+    /// Set parameters, or unset those without a value.
+    SetParameters {
+        /// The parameters.
+        parameters: Vec<Parameter>,
+        /// Comes back with the new values; without one, none are asked for.
+        id: Option<String>,
+    },
+    /// Tell the values of these parameters whenever they change.
+    SubscribeParameterUpdates(Vec<String>),
+    /// Tell the values of these parameters no more.
+    UnsubscribeParameterUpdates(Vec<String>),
+    /// Call a service.
+    ServiceCall(ServiceCallRequest),
+    /// Tell who publishes, subscribes and provides services, now and whenever it changes.
+    SubscribeConnectionGraph,
+    /// Tell so no more.
+    UnsubscribeConnectionGraph,
+    /// Send a file.
+    FetchAsset {
+        /// The file, such as `package://robot/meshes/arm.stl`.
+        uri: String,
+        /// The client's own choice; comes back with the answer.
+        request: u32,
+    },
 }
 
 /// One subscription in a `subscribe` message.
@@ -53,63 +83,13 @@ pub enum ClientMessageError {
     UnknownOpcode(String),
 }
 
-/// Operations that belong to capabilities which are not offered.
-const NOT_OFFERED: &[&str] = &[
-    "advertise",
-    "unadvertise",
-    "getParameters",
-    "setParameters",
-    "subscribeParameterUpdates",
-    "unsubscribeParameterUpdates",
-    "subscribeConnectionGraph",
-    "unsubscribeConnectionGraph",
-    "fetchAsset",
-];
-
 impl ClientMessage {
     /// Reads a text message.
     ///
     /// # Errors
     /// Where it is none that can be taken.
     pub fn parse_text(text: &str) -> Result<Self, ClientMessageError> {
-        #[derive(Deserialize)]
-        struct Operation {
-            op: String,
-        }
-        #[derive(Deserialize)]
-        struct Subscribe {
-            subscriptions: Vec<Wanted>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Wanted {
-            id: u32,
-            channel_id: u32,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Unsubscribe {
-            subscription_ids: Vec<u32>,
-        }
-
-        let Operation { op } = serde_json::from_str(text)
-            .map_err(|error| ClientMessageError::NotAnOperation(shortened(error.to_string())))?;
-        match op.as_str() {
-            "subscribe" => {
-                let Subscribe { subscriptions } = fields("subscribe", text)?;
-                let subscription =
-                    |wanted: Wanted| Subscription { id: wanted.id, channel: ChannelId(wanted.channel_id) };
-                Ok(ClientMessage::Subscribe(subscriptions.into_iter().map(subscription).collect()))
-            }
-            "unsubscribe" => {
-                let Unsubscribe { subscription_ids } = fields("unsubscribe", text)?;
-                Ok(ClientMessage::Unsubscribe(subscription_ids))
-            }
-            _ => Err(match NOT_OFFERED.iter().find(|name| **name == op) {
-                Some(name) => ClientMessageError::NotOffered(name),
-                None => ClientMessageError::UnknownOperation(shortened(op)),
-            }),
-        }
+        text::parse(text)
     }
 
     /// Reads a binary message.
@@ -119,7 +99,7 @@ impl ClientMessage {
     pub fn parse_binary(bytes: &[u8]) -> Result<Self, ClientMessageError> {
         Err(match bytes.split_first() {
             Some((1, _)) => ClientMessageError::NotOffered("Client Message Data"),
-            Some((2, _)) => ClientMessageError::NotOffered("Service Call Request"),
+            Some((2, payload)) => return ServiceCallRequest::parse(payload).map(ClientMessage::ServiceCall),
             Some((3, payload)) => {
                 return PlaybackControlRequest::parse(payload).map(ClientMessage::PlaybackControl);
             }
@@ -127,64 +107,24 @@ impl ClientMessage {
             None => ClientMessageError::UnknownOpcode("no opcode (it is empty)".into()),
         })
     }
-}
 
-fn fields<T: DeserializeOwned>(operation: &'static str, text: &str) -> Result<T, ClientMessageError> {
-    serde_json::from_str(text)
-        .map_err(|error| ClientMessageError::BadFields { operation, reason: shortened(error.to_string()) })
-}
-
-/// So that a client can't have its own megabytes sent back to it.
-fn shortened(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(120) {
-        text.truncate(end);
-        text.push('…');
+    /// The protocol's name for what is asked.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            ClientMessage::Subscribe(_) => "subscribe",
+            ClientMessage::Unsubscribe(_) => "unsubscribe",
+            ClientMessage::PlaybackControl(_) => "Playback Control Request",
+            ClientMessage::GetParameters { .. } => "getParameters",
+            ClientMessage::SetParameters { .. } => "setParameters",
+            ClientMessage::SubscribeParameterUpdates(_) => "subscribeParameterUpdates",
+            ClientMessage::UnsubscribeParameterUpdates(_) => "unsubscribeParameterUpdates",
+            ClientMessage::ServiceCall(_) => "Service Call Request",
+            ClientMessage::SubscribeConnectionGraph => "subscribeConnectionGraph",
+            ClientMessage::UnsubscribeConnectionGraph => "unsubscribeConnectionGraph",
+            ClientMessage::FetchAsset { .. } => "fetchAsset",
+        }
     }
-    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subscriptions_are_read() {
-        let text =
-            r#"{"op":"subscribe","subscriptions":[{"id":0,"channelId":3},{"id":9,"channelId":0,"x":1}]}"#;
-        let expected =
-            [(0, 3), (9, 0)].map(|(id, channel)| Subscription { id, channel: ChannelId(channel) }).to_vec();
-        assert_eq!(ClientMessage::parse_text(text), Ok(ClientMessage::Subscribe(expected)));
-        let text = r#"{"subscriptionIds":[1,2],"op":"unsubscribe"}"#;
-        assert_eq!(ClientMessage::parse_text(text), Ok(ClientMessage::Unsubscribe(vec![1, 2])));
-    }
-
-    #[test]
-    fn what_can_not_be_taken_is_explained() {
-        let error = |text: &str| ClientMessage::parse_text(text).unwrap_err();
-        for text in ["", "{", "[]", "1", r#"{"op":5}"#, r#"{"subscriptions":[]}"#, "\u{0}"] {
-            assert!(matches!(error(text), ClientMessageError::NotAnOperation(_)), "{text:?}");
-        }
-        assert_eq!(error(r#"{"op":"fly"}"#), ClientMessageError::UnknownOperation("fly".into()));
-        assert_eq!(error(r#"{"op":"fetchAsset","uri":"x"}"#), ClientMessageError::NotOffered("fetchAsset"));
-        for text in [
-            r#"{"op":"subscribe"}"#,
-            r#"{"op":"subscribe","subscriptions":[{"id":-1,"channelId":3}]}"#,
-            r#"{"op":"subscribe","subscriptions":[{"id":1}]}"#,
-            r#"{"op":"unsubscribe","subscriptionIds":[4294967296]}"#,
-        ] {
-            assert!(matches!(error(text), ClientMessageError::BadFields { .. }), "{text}");
-        }
-        let long = format!(r#"{{"op":"{}"}}"#, "é".repeat(1000));
-        assert!(error(&long).to_string().len() < 400);
-        let long = format!(r#"{{"op":"subscribe","subscriptions":"{}"}}"#, "x".repeat(1000));
-        assert!(error(&long).to_string().len() < 400);
-    }
-
-    #[test]
-    fn binary_messages_are_refused_by_name() {
-        let error = |bytes: &[u8]| ClientMessage::parse_binary(bytes).unwrap_err().to_string();
-        assert!(error(&[3, 0]).contains("Playback Control Request"));
-        assert!(error(&[77]).contains("opcode 77"));
-        assert!(error(&[]).contains("empty"));
-    }
-}
+mod tests;

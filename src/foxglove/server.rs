@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Serialize, Serializer};
 
+use super::{AdvertisedService, Parameter, ProvidedService, PublishedTopic, SubscribedTopic};
 use crate::recording::{Channel, ChannelId, Schema};
 use crate::time::Timestamp;
 
@@ -19,6 +20,9 @@ pub enum ServerMessage<'a> {
         name: &'a str,
         /// What the server can do beyond sending messages.
         capabilities: &'a [Capability],
+        /// The encodings in which services can be called, with [`Capability::Services`].
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        supported_encodings: &'a [&'a str],
         /// Notes to the client, such as `ROS_DISTRO`.
         metadata: &'a BTreeMap<String, String>,
         /// Changes when the client should forget what it knows.
@@ -50,12 +54,47 @@ pub enum ServerMessage<'a> {
         /// The ids of the statuses, at least one.
         status_ids: &'a [&'a str],
     },
+    /// The values of parameters.
+    ParameterValues {
+        /// The parameters. One that is not set has no value.
+        parameters: &'a [Parameter],
+        /// The id of the request that this answers; none where they changed by themselves.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+    },
+    /// Services that can be called from now on.
+    AdvertiseServices {
+        /// The services.
+        services: &'a [AdvertisedService<'a>],
+    },
+    /// A service was called in vain.
+    ServiceCallFailure {
+        /// The id of the service, as in the request.
+        service_id: u32,
+        /// The id of the call, as in the request.
+        call_id: u32,
+        /// Why it failed.
+        message: &'a str,
+    },
+    /// What changed in the connection graph; the first update tells everything.
+    ConnectionGraphUpdate {
+        /// Topics whose publishers changed, with all of their publishers.
+        published_topics: &'a [PublishedTopic<'a>],
+        /// Topics whose subscribers changed, with all of their subscribers.
+        subscribed_topics: &'a [SubscribedTopic<'a>],
+        /// Services whose providers changed, with all of their providers.
+        advertised_services: &'a [ProvidedService<'a>],
+        /// Topics that are gone.
+        removed_topics: &'a [&'a str],
+        /// Services that are gone.
+        removed_services: &'a [&'a str],
+    },
 }
 
 impl ServerMessage<'_> {
     /// The message as JSON.
     pub fn to_json(&self) -> String {
-        // Strings, numbers and string maps always serialise.
+        // Strings, numbers, JSON values and string maps always serialise.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -68,6 +107,16 @@ pub enum Capability {
     Time,
     /// It takes Playback Control Requests.
     PlaybackControl,
+    /// Clients can get and set parameters.
+    Parameters,
+    /// It tells clients that ask for it when parameters change.
+    ParametersSubscribe,
+    /// Clients can call services.
+    Services,
+    /// It tells clients that ask for it who publishes and who subscribes.
+    ConnectionGraph,
+    /// Clients can fetch files.
+    Assets,
 }
 
 /// A time in JSON.
@@ -149,85 +198,4 @@ fn schema_text(schema: &Schema) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    fn channel(encoding: &str, schema_encoding: &str, data: &'static [u8]) -> Channel {
-        let schema = Schema { name: "pkg.T".into(), encoding: schema_encoding.into(), data: data.into() };
-        Channel {
-            topic: "/t".into(),
-            message_encoding: encoding.into(),
-            schema: Some(Arc::new(schema)),
-            ..Channel::default()
-        }
-    }
-
-    #[test]
-    fn server_info_is_what_the_protocol_says() {
-        let metadata = BTreeMap::from([("ROS_DISTRO".to_owned(), "humble".to_owned())]);
-        let info = ServerMessage::ServerInfo {
-            name: "run.mcap",
-            capabilities: &[Capability::Time],
-            metadata: &metadata,
-            session_id: "5",
-            data_start_time: None,
-            data_end_time: None,
-        };
-        assert_eq!(
-            info.to_json(),
-            r#"{"op":"serverInfo","name":"run.mcap","capabilities":["time"],"metadata":{"ROS_DISTRO":"humble"},"sessionId":"5"}"#
-        );
-        let info = ServerMessage::ServerInfo {
-            name: "",
-            capabilities: &[Capability::Time, Capability::PlaybackControl],
-            metadata: &BTreeMap::new(),
-            session_id: "5",
-            data_start_time: Some(Timestamp::from_nanos(1_000_000_002).into()),
-            data_end_time: Some(Timestamp::MAX.into()),
-        };
-        assert_eq!(
-            info.to_json(),
-            r#"{"op":"serverInfo","name":"","capabilities":["time","playbackControl"],"metadata":{},"sessionId":"5","dataStartTime":{"sec":1,"nsec":2},"dataEndTime":{"sec":4294967295,"nsec":709551615}}"#
-        );
-    }
-
-    #[test]
-    fn statuses_have_numbers_for_levels() {
-        let status = ServerMessage::Status { level: StatusLevel::Error, message: "no \"x\"", id: None };
-        assert_eq!(status.to_json(), r#"{"op":"status","level":2,"message":"no \"x\""}"#);
-        let status = ServerMessage::Status { level: StatusLevel::Info, message: "", id: Some("a") };
-        assert_eq!(status.to_json(), r#"{"op":"status","level":0,"message":"","id":"a"}"#);
-        let gone = ServerMessage::RemoveStatus { status_ids: &["a"] };
-        assert_eq!(gone.to_json(), r#"{"op":"removeStatus","statusIds":["a"]}"#);
-    }
-
-    #[test]
-    fn binary_schemas_go_as_base64_and_the_others_as_text() {
-        let text = |encoding: &str, data: &'static [u8]| {
-            schema_text(channel("x", encoding, data).schema.as_deref().unwrap())
-        };
-        assert_eq!(text("protobuf", b"abc"), "YWJj");
-        assert_eq!(text("flatbuffer", b"abc"), "YWJj");
-        assert_eq!(text("ros2msg", b"int32 x"), "int32 x");
-        assert_eq!(text("own", b"int32 x"), "int32 x");
-        assert_eq!(text("own", b"\xff"), "/w==");
-    }
-
-    #[test]
-    fn a_channel_without_schema_is_advertised_with_an_empty_one() {
-        let with = channel("cdr", "ros2msg", b"int32 x");
-        let without = Channel { schema: None, ..channel("json", "", b"") };
-        let channels =
-            [AdvertisedChannel::new(ChannelId(1), &with), AdvertisedChannel::new(ChannelId(2), &without)];
-        assert_eq!(
-            ServerMessage::Advertise { channels: &channels }.to_json(),
-            concat!(
-                r#"{"op":"advertise","channels":["#,
-                r#"{"id":1,"topic":"/t","encoding":"cdr","schemaName":"pkg.T","schema":"int32 x","schemaEncoding":"ros2msg"},"#,
-                r#"{"id":2,"topic":"/t","encoding":"json","schemaName":"","schema":""}]}"#
-            )
-        );
-    }
-}
+mod tests;

@@ -74,6 +74,7 @@ fn server_info(run_id: &str, range: Range, options: &ServerOptions) -> Bytes {
     let info = ServerMessage::ServerInfo {
         name: &options.name,
         capabilities,
+        supported_encodings: &[],
         metadata: &options.metadata,
         session_id: run_id,
         data_start_time: options.control.then(|| range.start.into()),

@@ -22,7 +22,9 @@ use super::hub::Guest;
 use super::outbox::Outbox;
 use super::socket::{self, Ear};
 use super::{Door, Shutdown};
-use crate::foxglove::{ClientMessage, PlaybackControlRequest, ServerMessage, StatusLevel, Subprotocol};
+use crate::foxglove::{
+    ClientMessage, ClientMessageError, PlaybackControlRequest, ServerMessage, StatusLevel, Subprotocol,
+};
 
 /// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
@@ -146,6 +148,10 @@ impl Session<'_> {
                     .map(|id| format!("there is no subscription with id {id}")),
             ),
             Ok(ClientMessage::PlaybackControl(request)) => self.control(request).await,
+            Ok(other) => {
+                let error = ClientMessageError::NotOffered(other.operation());
+                self.complain(StatusLevel::Error, &error.to_string())
+            }
             Err(error) => self.complain(StatusLevel::Error, &error.to_string()),
         };
         result.err()
