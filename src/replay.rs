@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -14,7 +16,9 @@ use crate::playback::{
     Repeat, Scheduler, Timeline, TimelineOptions,
 };
 use crate::recording::Recording;
-use crate::server::{Playing, Presence, Server, ServerOptions, SessionMode, Stage, Traffic, Visits};
+use crate::server::{
+    Assets, Attachments, Playing, Presence, Server, ServerOptions, SessionMode, Stage, Traffic, Visits,
+};
 use crate::time::Timestamp;
 
 /// A viewer subscribes to its topics one after another. Playback that waits for a subscriber begins when
@@ -72,6 +76,8 @@ pub struct ReplayOptions {
     pub loop_gap: Duration,
     /// A silence that is longer takes this long.
     pub skip_gaps: Option<Duration>,
+    /// A directory with files that clients may fetch.
+    pub assets: Option<PathBuf>,
     /// How many bytes of the recording are read ahead of time, for each timeline.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
@@ -96,6 +102,7 @@ impl Default for ReplayOptions {
             loop_time: LoopTime::Restart,
             loop_gap: Duration::ZERO,
             skip_gaps: None,
+            assets: None,
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
         }
@@ -148,6 +155,25 @@ struct Theatre {
     options: ReplayOptions,
     pool: ReadPool,
     scheduler: Arc<Scheduler>,
+}
+
+/// The files that a recording carries with it.
+struct Attached(Arc<Recording>);
+
+impl Attachments for Attached {
+    fn size(&self, name: &str) -> Option<u64> {
+        {
+            let _ = (&self.0, name);
+            None
+        }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Bytes> {
+        {
+            let _ = name;
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
 }
 
 impl Stage for Theatre {
@@ -218,15 +244,19 @@ impl Replay {
         };
         let problems = Arc::clone(recording.problems());
         let channels = recording.channels().to_vec();
+        let recording = Arc::new(recording);
+        let attachments = Attached(Arc::clone(&recording));
+        let assets = Assets::new(Box::new(attachments), options.assets.as_deref())?;
         let scheduler = Arc::new(Scheduler::start()?);
         let stage = Theatre {
-            recording: Arc::new(recording),
+            recording,
             range,
             options: options.clone(),
             pool: ReadPool::new(READERS)?,
             scheduler: Arc::clone(&scheduler),
         };
-        let server = Server::start(listener, &channels, range, problems, &server_options, Box::new(stage))?;
+        let server =
+            Server::start(listener, &channels, range, problems, &server_options, Box::new(stage), assets)?;
         Ok(Replay { server, scheduler, range })
     }
 

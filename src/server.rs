@@ -8,10 +8,13 @@ mod assets;
 mod catalog;
 mod control;
 mod frame;
+mod graph;
 mod http;
 mod hub;
 mod links;
 mod outbox;
+mod parameters;
+mod services;
 mod session;
 mod show;
 mod socket;
@@ -73,7 +76,7 @@ pub struct Server {
     hub: Arc<Hub>,
     shutdown: watch::Sender<Shutdown>,
     accepting: JoinHandle<()>,
-    watching: JoinHandle<()>,
+    watching: [JoinHandle<()>; 2],
     /// Closed once the last session is over.
     sessions: mpsc::Receiver<()>,
 }
@@ -90,8 +93,8 @@ enum Shutdown {
 }
 
 impl Server {
-    /// Starts to accept connections. `stage` starts the timelines of `range` that the clients watch. Must be
-    /// called inside a tokio runtime.
+    /// Starts to accept connections. `stage` starts the timelines of `range` that the clients watch, `assets`
+    /// finds what they fetch. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// Where the listener has no address.
@@ -102,15 +105,17 @@ impl Server {
         problems: Arc<Problems>,
         options: &ServerOptions,
         stage: Box<dyn Stage>,
+        assets: Assets,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let catalog = Arc::new(Catalog::new(channels, range, options));
-        let hub = Arc::new(Hub::new(catalog, problems, stage, options));
+        let hub = Arc::new(Hub::new(catalog, problems, stage, assets, options));
         let (shutdown, stop) = watch::channel(Shutdown::No);
         let (alive, sessions) = mpsc::channel(1);
         let door = Door { hub: Arc::clone(&hub), stop, alive };
         let accepting = tokio::spawn(accept(listener, door));
-        let watching = tokio::spawn(hub::watch(Arc::clone(&hub)));
+        let watching =
+            [tokio::spawn(hub::watch(Arc::clone(&hub))), tokio::spawn(hub::tell(Arc::clone(&hub)))];
         Ok(Server { address, hub, shutdown, accepting, watching, sessions })
     }
 
@@ -178,7 +183,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.watching.abort();
+        self.watching.iter().for_each(JoinHandle::abort);
         self.shutdown.send_replace(Shutdown::Now);
     }
 }

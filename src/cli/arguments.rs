@@ -243,6 +243,11 @@ pub(super) struct ServerArguments {
     #[arg(long, value_name = "WHO", value_enum, default_value_t)]
     pub session: Session,
 
+    /// A directory with files that viewers may fetch beside the recording's attachments: meshes, for
+    /// instance, which robot models name as package://PACKAGE/PATH.
+    #[arg(long, value_name = "DIR")]
+    pub assets: Option<PathBuf>,
+
     /// How much may wait for one slow client before messages are dropped for it (bytes, or like 32MiB).
     #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = byte_count)]
     pub client_buffer: usize,

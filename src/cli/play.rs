@@ -56,6 +56,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         },
         loop_gap: playback.loop_gap,
         skip_gaps: playback.skip_gaps,
+        assets: server.assets.clone(),
         name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
         ..ReplayOptions::default()

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::ServerOptions;
 use super::frame;
+use super::services;
 use crate::foxglove::{AdvertisedChannel, Capability, ServerMessage};
 use crate::playback::Range;
 use crate::recording::{Channel, ChannelId, Message};
@@ -24,6 +25,8 @@ pub(super) struct Catalog {
     /// Frames that every client gets when it connects.
     pub server_info: Bytes,
     pub advertise: Vec<Bytes>,
+    /// Tells of the services, where they are offered.
+    pub services: Option<Bytes>,
     played: Vec<Played>,
 }
 
@@ -42,6 +45,11 @@ impl Catalog {
             range,
             server_info: server_info(&run_id, range, options),
             advertise: advertise(channels),
+            services: options.control.then(|| {
+                services::with_advertised(|services| {
+                    frame::text(&ServerMessage::AdvertiseServices { services }.to_json())
+                })
+            }),
             played: channels.iter().map(|_| Played::default()).collect(),
             channels: channels.to_vec(),
             run_id,
@@ -69,12 +77,20 @@ impl Catalog {
 }
 
 fn server_info(run_id: &str, range: Range, options: &ServerOptions) -> Bytes {
-    let capabilities: &[Capability] =
-        if options.control { &[Capability::Time, Capability::PlaybackControl] } else { &[Capability::Time] };
+    let mut capabilities = vec![
+        Capability::Time,
+        Capability::Parameters,
+        Capability::ParametersSubscribe,
+        Capability::ConnectionGraph,
+        Capability::Assets,
+    ];
+    if options.control {
+        capabilities.extend([Capability::PlaybackControl, Capability::Services]);
+    }
     let info = ServerMessage::ServerInfo {
         name: &options.name,
-        capabilities,
-        supported_encodings: &[],
+        capabilities: &capabilities,
+        supported_encodings: if options.control { &[services::ENCODING] } else { &[] },
         metadata: &options.metadata,
         session_id: run_id,
         data_start_time: options.control.then(|| range.start.into()),

@@ -9,14 +9,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::assets::Assets;
 use super::catalog::Catalog;
 use super::frame;
+use super::graph::Graph;
 use super::outbox::{Counts, Outbox, SubscribeError};
+use super::parameters::Properties;
 use super::show::{Show, Stage};
 use super::{ServerOptions, SessionMode};
 use crate::foxglove::{ServerMessage, StatusLevel, Subprotocol, Subscription};
-use crate::playback::{Position, Remote, State as PlaybackState};
+use crate::playback::{Position, Range, Remote, State as PlaybackState};
 use crate::recording::{ChannelId, Problem, Problems};
+
+/// How often the position is told to those who want to hear of it.
+const POSITION: Duration = Duration::from_millis(500);
 
 /// How often clients are told of what changed beside the messages.
 const NEWS: Duration = Duration::from_secs(1);
@@ -58,6 +64,8 @@ pub(super) struct Hub {
     options: ServerOptions,
     problems: Arc<Problems>,
     stage: Box<dyn Stage>,
+    assets: Arc<Assets>,
+    graph: Graph,
     /// What everybody watches, unless every client has a timeline of its own.
     shared: Option<Arc<Show>>,
     state: Mutex<State>,
@@ -101,6 +109,7 @@ impl Hub {
         catalog: Arc<Catalog>,
         problems: Arc<Problems>,
         stage: Box<dyn Stage>,
+        assets: Assets,
         options: &ServerOptions,
     ) -> Self {
         let known = problems.list();
@@ -115,6 +124,8 @@ impl Hub {
         let shared = (options.session == SessionMode::Shared)
             .then(|| Arc::new(Show::open(&*stage, &catalog, options, endings.clone())));
         Hub {
+            graph: Graph::new(Arc::clone(&catalog), options.control),
+            assets: Arc::new(assets),
             catalog,
             options: options.clone(),
             problems,
@@ -187,12 +198,17 @@ impl Hub {
         self.lock().guests.iter().map(client).collect()
     }
 
+    /// What is watched: by all clients the same, or by each its own.
+    pub fn shows(&self) -> Vec<Arc<Show>> {
+        match &self.shared {
+            Some(show) => vec![Arc::clone(show)],
+            None => self.lock().guests.values().map(|entry| Arc::clone(&entry.show)).collect(),
+        }
+    }
+
     /// Where the timelines are: the one of all clients, or those of each.
     pub fn positions(&self) -> Vec<Position> {
-        match &self.shared {
-            Some(show) => vec![show.remote().position()],
-            None => self.lock().guests.values().map(|entry| entry.show.remote().position()).collect(),
-        }
+        self.shows().iter().map(|show| show.remote().position()).collect()
     }
 
     /// Counts whenever a timeline ends, or a client leaves after that.
@@ -269,20 +285,62 @@ impl Guest {
         self.hub.control().then(|| self.show.remote())
     }
 
+    /// The timeline that this client watches.
+    pub fn show(&self) -> &Show {
+        &self.show
+    }
+
+    /// The part of the recording that is played.
+    pub fn range(&self) -> Range {
+        self.hub.catalog.range
+    }
+
+    /// Finds the files that clients fetch.
+    pub fn assets(&self) -> &Arc<Assets> {
+        &self.hub.assets
+    }
+
     /// Subscribes, and sends the last message of the channel.
     pub fn subscribe(&self, wanted: Subscription) -> Result<(), SubscribeError> {
-        self.show.subscribe(&self.outbox, wanted)
+        self.show.subscribe(&self.outbox, wanted)?;
+        self.hub.graph.add(self.id, wanted.channel);
+        Ok(())
     }
 
     /// Says whether there was such a subscription.
     pub fn unsubscribe(&self, id: u32) -> bool {
-        self.outbox.unsubscribe(id)
+        let channel = self.outbox.unsubscribe(id);
+        if let Some(channel) = channel {
+            self.hub.graph.remove(self.id, channel);
+        }
+        channel.is_some()
+    }
+
+    /// Tells this client the parameters, and from now on whenever they change. Says whether it took that.
+    pub fn subscribe_parameters(&self, wanted: Properties) -> bool {
+        self.show.subscribe_parameters(self.id, &self.outbox, wanted)
+    }
+
+    /// Tells this client the parameters no more.
+    pub fn unsubscribe_parameters(&self, unwanted: Properties) {
+        self.show.unsubscribe_parameters(self.id, unwanted);
+    }
+
+    /// Tells this client who is subscribed to what, now and whenever it changes. Says whether it took that.
+    pub fn subscribe_graph(&self) -> bool {
+        self.hub.graph.listen(self.id, &self.outbox)
+    }
+
+    /// Tells this client no more who is subscribed.
+    pub fn unsubscribe_graph(&self) {
+        self.hub.graph.stop_listening(self.id);
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.show.leave(self.id);
+        self.hub.graph.leave(self.id);
         let mut state = self.hub.lock();
         let left = state.guests.remove(&self.id);
         if let Some(entry) = &left {
@@ -293,6 +351,19 @@ impl Drop for Guest {
         self.hub.endings.send_if_modified(|endings| *endings > 0);
         self.hub.presence.send_modify(|presence| presence.clients -= 1);
     }
+}
+
+/// Tells clients what they asked to hear of: where playback is, and who subscribes to what.
+pub(super) async fn tell(hub: Arc<Hub>) {
+    let positions = async {
+        let mut beat = tokio::time::interval(POSITION);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            hub.shows().iter().for_each(|show| show.tell_position_where_time_passes());
+        }
+    };
+    tokio::join!(positions, hub.graph.tell());
 }
 
 /// Tells clients from time to time what is new beside the messages: problems that were met in the recording,
@@ -315,12 +386,8 @@ pub(super) async fn watch(hub: Arc<Hub>) {
                 guest.outbox.push_answer(status);
             }
         }
-        let shows: Vec<_> = match &hub.shared {
-            Some(show) => vec![Arc::clone(show)],
-            None => state.guests.values().map(|guest| Arc::clone(&guest.show)).collect(),
-        };
         drop(state);
-        shows.iter().for_each(|show| show.detach());
+        hub.shows().iter().for_each(|show| show.detach());
     }
 }
 

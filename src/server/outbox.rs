@@ -42,6 +42,8 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// Tells the one that takes out that there is something.
     filled: Notify,
+    /// Tells the one that puts in large frames that the last one is taken out.
+    large_taken: Notify,
     /// How many bytes of messages may wait.
     limit: usize,
     /// How many bytes the socket has taken.
@@ -68,6 +70,8 @@ struct State {
     told: Option<Timestamp>,
     /// When something was last queued that tells the time.
     told_at: Option<Instant>,
+    /// The sequence number of a large frame that waits.
+    large: Option<u64>,
     /// No more messages are put in.
     closing: bool,
     /// Nothing more is put in; once everything is taken out, the connection is over.
@@ -124,12 +128,19 @@ impl Outbox {
             channels: HashMap::new(),
             told: None,
             told_at: None,
+            large: None,
             closing: false,
             finished: false,
             taken: 0,
             counts: Counts::default(),
         };
-        Outbox { state: Mutex::new(state), filled: Notify::new(), limit, written: AtomicU64::new(0) }
+        Outbox {
+            state: Mutex::new(state),
+            filled: Notify::new(),
+            large_taken: Notify::new(),
+            limit,
+            written: AtomicU64::new(0),
+        }
     }
 
     /// Sends the messages of a channel from now on.
@@ -143,12 +154,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends no more for a subscription, also not what waits for it. Says whether there was one.
-    pub fn unsubscribe(&self, id: u32) -> bool {
+    /// Sends no more for a subscription, also not what waits for it. Gives its channel, if there was one.
+    pub fn unsubscribe(&self, id: u32) -> Option<ChannelId> {
         let mut state = self.lock();
-        let Some(channel) = state.channels.remove(&id) else { return false };
+        let channel = state.channels.remove(&id)?;
         state.waiting.unsubscribe(channel);
-        true
+        Some(channel)
     }
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
@@ -251,6 +262,26 @@ impl Outbox {
         room
     }
 
+    /// Queues frames, however large, once those that were queued in this way before are taken out: of what
+    /// is too large for the other answers one waits at a time.
+    pub async fn push_large(&self, frames: impl IntoIterator<Item = Bytes>) {
+        loop {
+            let taken = self.large_taken.notified();
+            {
+                let mut state = self.lock();
+                if state.large.is_none() || state.finished {
+                    for frame in frames {
+                        state.push(frame, false);
+                    }
+                    state.large = Some(state.sequence);
+                    break;
+                }
+            }
+            taken.await;
+        }
+        self.filled.notify_one();
+    }
+
     /// As [`push_answer`](Self::push_answer), but is ready only when there is room.
     pub fn poll_push_answer(&self, context: &Context<'_>, frame: &[u8]) -> Poll<()> {
         let mut state = self.lock();
@@ -311,7 +342,9 @@ impl Outbox {
         loop {
             {
                 let mut state = self.lock();
-                state.take(batch);
+                if state.take(batch) {
+                    self.large_taken.notify_one();
+                }
                 if !batch.is_empty() {
                     return true;
                 }
@@ -397,9 +430,11 @@ impl State {
         self.counts.dropped += self.waiting.shed(limit - limit / 8);
     }
 
-    /// Moves what waits to `batch`, in order, until that is full.
-    fn take(&mut self, batch: &mut Batch) {
+    /// Moves what waits to `batch`, in order, until that is full. Says whether there is room for a large frame
+    /// again.
+    fn take(&mut self, batch: &mut Batch) -> bool {
         batch.clear();
+        let mut large_taken = false;
         while !batch.is_full() {
             let frames = self.frames.front().map_or(u64::MAX, |frames| frames.sequence);
             let time = self.time.map_or(u64::MAX, |(sequence, _)| sequence);
@@ -421,6 +456,10 @@ impl State {
                 if frames.answer {
                     self.answer_bytes -= frames.bytes.len() + FRAME_OVERHEAD;
                 }
+                if self.large == Some(frames.sequence) {
+                    self.large = None;
+                    large_taken = true;
+                }
                 batch.push_frames(frames.bytes);
             }
         }
@@ -429,6 +468,7 @@ impl State {
         {
             answerer.wake();
         }
+        large_taken
     }
 
     /// A Time message, unless the last one said the same.

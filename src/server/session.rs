@@ -1,5 +1,7 @@
 //! One client, from the end of its handshake to its last byte.
 
+mod requests;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,35 +10,26 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::control;
 use super::frame::{self, CloseCode};
 use super::hub::Guest;
 use super::outbox::Outbox;
 use super::socket::{self, Ear};
 use super::{Door, Shutdown};
-use crate::foxglove::{
-    ClientMessage, ClientMessageError, PlaybackControlRequest, ServerMessage, StatusLevel, Subprotocol,
-};
+use crate::foxglove::Subprotocol;
 
 /// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
 /// How much the WebSocket library may have to answer to pings that the client sends without reading, in bytes.
 const UNANSWERED_LIMIT: usize = 64 * 1024;
-
-/// How many mistakes in one message a client is told one by one.
-const MISTAKES_TOLD: usize = 10;
-
-/// The longest id of a request that is taken, in bytes. It has to be sent back.
-const REQUEST_ID_LIMIT: usize = 1024;
 
 /// How long a client may take for its part of the close handshake.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -122,98 +115,6 @@ impl Session<'_> {
                 shutdown = told_to_end(&mut stop) => return End::Shutdown(shutdown),
             }
         }
-    }
-
-    /// Does what a message asks for. A reason to end, if it is one.
-    async fn hear(&self, message: Message) -> Option<End> {
-        let wanted = match message {
-            Message::Text(text) => ClientMessage::parse_text(&text),
-            Message::Binary(bytes) => ClientMessage::parse_binary(&bytes),
-            Message::Close(_) => {
-                // It will read no message any more, only the answer to its close frame.
-                self.outbox.stop_messages();
-                return None;
-            }
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return None,
-        };
-        let result = match wanted {
-            Ok(ClientMessage::Subscribe(subscriptions)) => self.complain_of_all(
-                StatusLevel::Error,
-                subscriptions.into_iter().filter_map(|wanted| self.guest.subscribe(wanted).err()),
-            ),
-            Ok(ClientMessage::Unsubscribe(ids)) => self.complain_of_all(
-                StatusLevel::Warning,
-                ids.into_iter()
-                    .filter(|id| !self.guest.unsubscribe(*id))
-                    .map(|id| format!("there is no subscription with id {id}")),
-            ),
-            Ok(ClientMessage::PlaybackControl(request)) => self.control(request).await,
-            Ok(other) => {
-                let error = ClientMessageError::NotOffered(other.operation());
-                self.complain(StatusLevel::Error, &error.to_string())
-            }
-            Err(error) => self.complain(StatusLevel::Error, &error.to_string()),
-        };
-        result.err()
-    }
-
-    /// Does what a client asks of playback, and answers with the state that follows from it. The client's next
-    /// message is read only then, so that no client can queue up requests.
-    async fn control(&self, request: PlaybackControlRequest) -> Result<(), End> {
-        let Some(remote) = self.guest.remote() else {
-            return self.complain(StatusLevel::Error, "this server lets nobody control its playback");
-        };
-        if request.id.len() > REQUEST_ID_LIMIT {
-            let message = format!("a request id may have {REQUEST_ID_LIMIT} bytes at the most");
-            return self.complain(StatusLevel::Error, &message);
-        }
-        let (commands, refused) = control::commands(&request);
-        let (done, carried_out) = oneshot::channel();
-        // Where nobody waits any more, the client is gone.
-        remote.request(commands, Box::new(move |position| done.send(*position).unwrap_or_default()));
-        if let Some(error) = refused {
-            self.complain(StatusLevel::Error, &format!("the old speed is kept: {error}"))?;
-        }
-        match carried_out.await {
-            Ok(position) => self.answer(control::state(&position, request.seek.is_some(), &request.id)),
-            // The scheduler is gone, and this session soon is as well.
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// Who asks for more than it reads the answers to has to go.
-    fn answer(&self, frame: Bytes) -> Result<(), End> {
-        if self.outbox.push_answer(frame) {
-            Ok(())
-        } else {
-            Err(End::Refused(CloseCode::Policy, "too many requests without reading the answers".into()))
-        }
-    }
-
-    /// Tells the client what is wrong with what it said: the first few mistakes, and how many there are.
-    fn complain_of_all(
-        &self,
-        level: StatusLevel,
-        mistakes: impl Iterator<Item = impl ToString>,
-    ) -> Result<(), End> {
-        let mut count = 0;
-        for mistake in mistakes {
-            count += 1;
-            if count <= MISTAKES_TOLD {
-                self.complain(level, &mistake.to_string())?;
-            }
-        }
-        if count <= MISTAKES_TOLD {
-            return Ok(());
-        }
-        self.complain(level, &format!("and {} more mistakes in the same message", count - MISTAKES_TOLD))
-    }
-
-    /// Tells the client what is wrong with what it said.
-    fn complain(&self, level: StatusLevel, message: &str) -> Result<(), End> {
-        tracing::debug!("client {}: {message}", self.guest.address());
-        let status = ServerMessage::Status { level, message, id: None };
-        self.answer(frame::text(&status.to_json()))
     }
 
     /// Ends the connection as the protocol has it, within bounded time, and says why it ended.

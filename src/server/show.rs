@@ -12,6 +12,7 @@ use super::ServerOptions;
 use super::catalog::Catalog;
 use super::control;
 use super::outbox::{Outbox, SubscribeError};
+use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
 use crate::recording::Message;
@@ -77,6 +78,8 @@ struct Viewer {
     outbox: Arc<Outbox>,
     /// Whether it understands Playback State messages, also those that answer nothing it asked for.
     hears_states: bool,
+    /// What it wants to hear of when it changes.
+    parameters: Properties,
 }
 
 /// The last message of a channel.
@@ -108,7 +111,7 @@ impl Show {
             visits: watch::Sender::default(),
             endings,
         });
-        let listener = Listener { house: Arc::clone(&house), told: None, jumped: false };
+        let listener = Listener { house: Arc::clone(&house), told: None, jumped: false, parameters: None };
         let playing = stage.play(Box::new(listener), house.visits.subscribe());
         Show { house, playing }
     }
@@ -129,13 +132,13 @@ impl Show {
         let catalog = &self.house.catalog;
         let mut state = self.house.lock();
         outbox.greet(catalog.server_info.clone(), state.time, &catalog.advertise);
-        for status in statuses {
+        for status in catalog.services.iter().chain(statuses) {
             outbox.push(status.clone());
         }
         if hears_states {
             outbox.push(control::state(&self.remote().position(), false, ""));
         }
-        state.viewers.insert(id, Viewer { outbox, hears_states });
+        state.viewers.insert(id, Viewer { outbox, hears_states, parameters: Properties::default() });
         drop(state);
         self.house.visits.send_modify(|visits| visits.connected += 1);
     }
@@ -160,6 +163,29 @@ impl Show {
         Ok(())
     }
 
+    /// Tells a client these parameters, and from now on whenever they change. Says whether it took that.
+    pub fn subscribe_parameters(&self, id: u64, outbox: &Outbox, wanted: Properties) -> bool {
+        if let Some(viewer) = self.house.lock().viewers.get_mut(&id) {
+            viewer.parameters = viewer.parameters.with(wanted);
+        }
+        outbox.push_answer(wanted.frame(&self.remote().position(), self.house.catalog.range, None))
+    }
+
+    /// Tells a client these parameters no more.
+    pub fn unsubscribe_parameters(&self, id: u64, unwanted: Properties) {
+        if let Some(viewer) = self.house.lock().viewers.get_mut(&id) {
+            viewer.parameters = viewer.parameters.without(unwanted);
+        }
+    }
+
+    /// Tells those who want to hear of it where playback is, while it moves. Where it stands they know it.
+    pub fn tell_position_where_time_passes(&self) {
+        let position = self.remote().position();
+        if position.state == PlaybackState::Playing {
+            self.house.tell_parameters([Property::Position].into_iter().collect(), &position);
+        }
+    }
+
     /// Copies the payloads that are remembered for a while already, so that they keep no chunk in memory.
     pub fn detach(&self) {
         let mut state = self.house.lock();
@@ -176,6 +202,24 @@ impl Show {
 }
 
 impl House {
+    /// Tells those who want to hear of these parameters what they are.
+    fn tell_parameters(&self, changed: Properties, position: &Position) {
+        // One frame for all who want the same.
+        let mut last: Option<(Properties, Bytes)> = None;
+        for viewer in self.lock().viewers.values() {
+            let wanted = viewer.parameters.common(changed);
+            if wanted.is_empty() {
+                continue;
+            }
+            let frame = match last.take() {
+                Some((properties, frame)) if properties == wanted => frame,
+                _ => wanted.frame(position, self.catalog.range, None),
+            };
+            viewer.outbox.push_answer(frame.clone());
+            last = Some((wanted, frame));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -196,10 +240,34 @@ struct Listener {
     told: Option<(PlaybackState, Rate)>,
     /// Whether time went to another place since then.
     jumped: bool,
+    /// Whether playback was last said to be paused, how fast it goes, and whether it loops.
+    parameters: Option<(bool, Rate, bool)>,
+}
+
+impl Listener {
+    /// Tells the parameters that have changed.
+    fn tell_parameters(&mut self, position: &Position) {
+        let now = (is_paused(position), position.rate, position.repeats);
+        let before = self.parameters.replace(now);
+        let stands = position.state == PlaybackState::Paused || position.state == PlaybackState::Ended;
+        let changes = [
+            (Property::Paused, before.is_none_or(|before| before.0 != now.0)),
+            (Property::Rate, before.is_none_or(|before| before.1 != now.1)),
+            (Property::Loop, before.is_none_or(|before| before.2 != now.2)),
+            // While time passes, it is told from time to time.
+            (Property::Position, self.jumped || stands),
+        ];
+        let changed: Properties =
+            changes.into_iter().filter_map(|(property, changed)| changed.then_some(property)).collect();
+        if !changed.is_empty() {
+            self.house.tell_parameters(changed, position);
+        }
+    }
 }
 
 impl Audience for Listener {
     fn changed(&mut self, position: &Position) {
+        self.tell_parameters(position);
         let told = Some((position.state, position.rate));
         if position.state == PlaybackState::Ended {
             self.house.endings.send_modify(|endings| *endings += 1);

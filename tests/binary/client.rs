@@ -32,6 +32,18 @@ pub enum Received {
         did_seek: bool,
         request: String,
     },
+    /// The answer to a service call.
+    Service {
+        service: u32,
+        call: u32,
+        encoding: String,
+        payload: Value,
+    },
+    /// The answer to a fetch of an asset.
+    Asset {
+        request: u32,
+        result: Result<Vec<u8>, String>,
+    },
     Closed {
         code: u16,
         reason: String,
@@ -120,7 +132,7 @@ impl Client {
                 assert!(Some(*log_time) <= self.time);
                 *past = Some(*log_time) < self.time;
             }
-            Received::Text(_) | Received::State { .. } | Received::Closed { .. } => {}
+            _ => {}
         }
         received
     }
@@ -172,6 +184,57 @@ impl Client {
         }
     }
 
+    /// The next text message with this `op`.
+    pub async fn text(&mut self, op: &str) -> Value {
+        loop {
+            if let Received::Text(text) = self.next().await
+                && text["op"] == op
+            {
+                return text;
+            }
+        }
+    }
+
+    /// Calls a service, by its name in what was advertised. Gives its answer, or why it failed.
+    pub async fn call(&mut self, service: u32, request: &str) -> Result<Value, String> {
+        self.call_in("json", service, request.as_bytes()).await
+    }
+
+    /// As [`call`](Self::call), in an encoding.
+    pub async fn call_in(&mut self, encoding: &str, service: u32, request: &[u8]) -> Result<Value, String> {
+        let mut message = vec![2];
+        message.extend(service.to_le_bytes());
+        message.extend(77u32.to_le_bytes());
+        message.extend((encoding.len() as u32).to_le_bytes());
+        message.extend(encoding.as_bytes());
+        message.extend(request);
+        self.send_raw(Message::binary(message)).await;
+        loop {
+            match self.next().await {
+                Received::Service { service: answered, call, encoding, payload } => {
+                    assert_eq!((answered, call, encoding.as_str()), (service, 77, "json"));
+                    return Ok(payload);
+                }
+                Received::Text(text) if text["op"] == "serviceCallFailure" => {
+                    assert_eq!((&text["serviceId"], &text["callId"]), (&json!(service), &json!(77)));
+                    return Err(text["message"].as_str().unwrap().to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Fetches an asset.
+    pub async fn fetch(&mut self, uri: &str) -> Result<Vec<u8>, String> {
+        self.send(json!({"op": "fetchAsset", "uri": uri, "requestId": 5})).await;
+        loop {
+            if let Received::Asset { request, result } = self.next().await {
+                assert_eq!(request, 5);
+                return result;
+            }
+        }
+    }
+
     /// The next status' level and text.
     pub async fn status(&mut self) -> (u64, String) {
         loop {
@@ -205,6 +268,23 @@ fn parse(bytes: &[u8]) -> Received {
         2 => {
             assert_eq!(bytes.len(), 9);
             Received::Time(u64_at(1))
+        }
+        3 => {
+            let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+            let (encoding, payload) = bytes[13..].split_at(u32_at(9) as usize);
+            Received::Service {
+                service: u32_at(1),
+                call: u32_at(5),
+                encoding: String::from_utf8(encoding.to_vec()).unwrap(),
+                payload: serde_json::from_slice(payload).unwrap(),
+            }
+        }
+        4 => {
+            let length = u32::from_le_bytes(bytes[6..10].try_into().unwrap()) as usize;
+            let (error, data) = bytes[10..].split_at(length);
+            let error = String::from_utf8(error.to_vec()).unwrap();
+            let request = u32::from_le_bytes(bytes[1..5].try_into().unwrap());
+            Received::Asset { request, result: if bytes[5] == 0 { Ok(data.to_vec()) } else { Err(error) } }
         }
         5 => Received::State {
             status: bytes[1],

@@ -6,3 +6,5 @@ mod control;
 mod program;
 mod recordings;
 mod serving;
+mod sessions;
+mod viewers;

@@ -42,7 +42,18 @@ async fn the_greeting_is_server_info_then_time_then_channels() {
     };
     assert_eq!(info["op"], "serverInfo");
     assert_eq!(info["name"], "my robot");
-    assert_eq!(info["capabilities"], json!(["time", "playbackControl"]));
+    assert_eq!(
+        info["capabilities"],
+        json!([
+            "time",
+            "parameters",
+            "parametersSubscribe",
+            "connectionGraph",
+            "assets",
+            "playbackControl",
+            "services"
+        ])
+    );
     assert_eq!(info["dataStartTime"], json!({"sec": START / 1_000_000_000, "nsec": 5_000_000}));
     assert_eq!(*time, START + 5 * MILLISECOND);
     assert_eq!(advertise["op"], "advertise");
@@ -213,7 +224,7 @@ async fn what_a_client_says_wrong_is_explained_and_nobody_else_notices() {
     for (message, words) in [
         (Message::text("{"), "JSON"),
         (Message::text("{\"op\":\"dance\"}"), "dance"),
-        (Message::text("{\"op\":\"getParameters\",\"parameterNames\":[]}"), "does not offer"),
+        (Message::text("{\"op\":\"advertise\",\"channels\":[]}"), "does not offer"),
         (
             Message::text("{\"op\":\"subscribe\",\"subscriptions\":[{\"id\":1,\"channelId\":77}]}"),
             "channel 77",

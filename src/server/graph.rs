@@ -1,0 +1,154 @@
+//! Who is subscribed to what, for clients that want to know.
+//!
+//! Clients are told by number: where they are connected from is nothing that other clients have to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::catalog::Catalog;
+use super::frame;
+use super::outbox::Outbox;
+use super::services;
+use crate::foxglove::{ProvidedService, PublishedTopic, ServerMessage, SubscribedTopic};
+use crate::recording::ChannelId;
+
+/// Who publishes and serves everything.
+const FGPLAY: &str = "fgplay";
+
+/// Changes that come so soon after each other are told together.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// The subscriptions of all clients.
+pub(super) struct Graph {
+    catalog: Arc<Catalog>,
+    services: bool,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    subscribers: BTreeMap<ChannelId, BTreeSet<u64>>,
+    /// Channels whose subscribers have changed since that was told.
+    changed: BTreeSet<ChannelId>,
+    /// Who wants to hear of it.
+    listeners: BTreeMap<u64, Arc<Outbox>>,
+}
+
+impl Graph {
+    /// Without subscriptions. `services` says whether clients can call services.
+    pub fn new(catalog: Arc<Catalog>, services: bool) -> Self {
+        Graph { catalog, services, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// A client has subscribed to a channel.
+    pub fn add(&self, client: u64, channel: ChannelId) {
+        let mut state = self.lock();
+        state.subscribers.entry(channel).or_default().insert(client);
+        self.note(&mut state, channel);
+    }
+
+    /// A client has unsubscribed from a channel.
+    pub fn remove(&self, client: u64, channel: ChannelId) {
+        let mut state = self.lock();
+        if state.subscribers.get_mut(&channel).is_some_and(|clients| clients.remove(&client)) {
+            self.note(&mut state, channel);
+        }
+    }
+
+    /// A client is gone.
+    pub fn leave(&self, client: u64) {
+        let mut state = self.lock();
+        state.listeners.remove(&client);
+        let subscribed = state
+            .subscribers
+            .iter_mut()
+            .filter_map(|(channel, clients)| clients.remove(&client).then_some(*channel));
+        for channel in subscribed.collect::<Vec<_>>() {
+            self.note(&mut state, channel);
+        }
+    }
+
+    /// Tells a client everything, and from now on what changes.
+    pub fn listen(&self, client: u64, outbox: &Arc<Outbox>) -> bool {
+        let mut state = self.lock();
+        let subscribed: Vec<ChannelId> = state.subscribers.keys().copied().collect();
+        let taken = outbox.push_answer(self.update(&state, true, subscribed.into_iter()));
+        state.listeners.insert(client, Arc::clone(outbox));
+        taken
+    }
+
+    /// Tells a client no more.
+    pub fn stop_listening(&self, client: u64) {
+        self.lock().listeners.remove(&client);
+    }
+
+    /// Tells what changes, for as long as it is polled.
+    pub async fn tell(&self) {
+        loop {
+            self.changed.notified().await;
+            tokio::time::sleep(TOGETHER).await;
+            let mut state = self.lock();
+            let changed = std::mem::take(&mut state.changed);
+            if changed.is_empty() || state.listeners.is_empty() {
+                continue;
+            }
+            let update = self.update(&state, false, changed.into_iter());
+            for outbox in state.listeners.values() {
+                outbox.push_answer(update.clone());
+            }
+        }
+    }
+
+    fn note(&self, state: &mut State, channel: ChannelId) {
+        // Who begins to listen is told everything.
+        if !state.listeners.is_empty() {
+            state.changed.insert(channel);
+            self.changed.notify_one();
+        }
+    }
+
+    /// A frame that tells who subscribes to these channels, and with `whole` also what there is.
+    fn update(&self, state: &State, whole: bool, subscribed: impl Iterator<Item = ChannelId>) -> Bytes {
+        let nobody = BTreeSet::new();
+        let named: Vec<(&str, Vec<String>)> = subscribed
+            .filter_map(|channel| {
+                let clients = state.subscribers.get(&channel).unwrap_or(&nobody);
+                let names = clients.iter().map(|client| format!("client-{client}")).collect();
+                Some((self.catalog.topic(channel)?, names))
+            })
+            .collect();
+        let subscribed: Vec<_> = named
+            .iter()
+            .map(|(name, clients)| SubscribedTopic {
+                name,
+                subscriber_ids: clients.iter().map(String::as_str).collect(),
+            })
+            .collect();
+        let published = self
+            .catalog
+            .channels
+            .iter()
+            .filter(|_| whole)
+            .map(|channel| PublishedTopic { name: &channel.topic, publisher_ids: vec![FGPLAY] });
+        let services = services::names().filter(|_| whole && self.services);
+        let services = services.map(|name| ProvidedService { name, provider_ids: vec![FGPLAY] });
+        let update = ServerMessage::ConnectionGraphUpdate {
+            published_topics: &published.collect::<Vec<_>>(),
+            subscribed_topics: &subscribed,
+            advertised_services: &services.collect::<Vec<_>>(),
+            removed_topics: &[],
+            removed_services: &[],
+        };
+        frame::text(&update.to_json())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
