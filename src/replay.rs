@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 
 /// A viewer subscribes to its topics one after another. Playback that waits for a subscriber begins when
 /// none came for this long, so that the first messages are not missed on the topics that come second.
-const SETTLED: Duration = Duration::from_millis(150);
+const SETTLED: Duration = Duration::from_millis(40);
 
 /// It does not wait longer than this for them to settle.
 const SETTLED_AT_LAST: Duration = Duration::from_secs(2);

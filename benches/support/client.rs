@@ -1,0 +1,188 @@
+//! A client that is fast enough not to be what is measured: it reads with large buffers, and of a frame it
+//! looks at no more than its first bytes.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How many bytes of a frame's payload are looked at: the header of a Message Data, and eight bytes that the
+/// recordings of the benches begin with.
+const LOOKED_AT: usize = 13 + 8;
+
+const BUFFER: usize = 1 << 20;
+
+/// A frame as far as it was looked at.
+pub struct Frame<'a> {
+    /// The WebSocket opcode: 1 text, 2 binary, 8 close.
+    pub kind: u8,
+    /// The first bytes of the payload; of a text all of it.
+    pub head: &'a [u8],
+    /// How many bytes the payload has.
+    pub length: usize,
+}
+
+pub struct Client {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes of the last frame that were not read yet and are not looked at.
+    skip: usize,
+    /// Bytes read from the socket in all.
+    pub bytes: u64,
+}
+
+impl Client {
+    /// Connects to a server on this machine.
+    pub fn connect(port: u16, subprotocol: &str) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(120)))?;
+        write!(
+            socket,
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+             Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+        )?;
+        let mut client = Client { socket, buffer: vec![0; BUFFER], start: 0, end: 0, skip: 0, bytes: 0 };
+        loop {
+            client.fill()?;
+            let head = &client.buffer[client.start..client.end];
+            if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                if !head.starts_with(b"HTTP/1.1 101") {
+                    return Err(io::Error::other(String::from_utf8_lossy(&head[..end]).into_owned()));
+                }
+                client.start += end + 4;
+                return Ok(client);
+            }
+        }
+    }
+
+    /// Another handle to the socket, to write to while this one reads.
+    pub fn writer(&self) -> io::Result<Writer> {
+        Ok(Writer(self.socket.try_clone()?))
+    }
+
+    pub fn send_text(&mut self, text: &str) -> io::Result<()> {
+        self.writer()?.send(1, text.as_bytes())
+    }
+
+    pub fn send_binary(&mut self, message: &[u8]) -> io::Result<()> {
+        self.writer()?.send(2, message)
+    }
+
+    /// Takes channels from the first `advertise` on until there are so many, and subscribes to all of them, each
+    /// under the channel's id. Gives their topics by id.
+    pub fn subscribe_to_all(&mut self, channels: usize) -> io::Result<Vec<(u64, String)>> {
+        let mut found = Vec::new();
+        while found.len() < channels {
+            let frame = self.next()?;
+            if frame.kind != 1 {
+                continue;
+            }
+            let text: serde_json::Value = serde_json::from_slice(frame.head)?;
+            if text["op"] == "advertise" {
+                for channel in text["channels"].as_array().into_iter().flatten() {
+                    let id = channel["id"].as_u64().unwrap_or(0);
+                    found.push((id, channel["topic"].as_str().unwrap_or("").to_owned()));
+                }
+            }
+        }
+        let subscriptions: Vec<_> =
+            found.iter().map(|(id, _)| serde_json::json!({"id": id, "channelId": id})).collect();
+        let subscribe = serde_json::json!({"op": "subscribe", "subscriptions": subscriptions});
+        self.send_text(&subscribe.to_string())?;
+        Ok(found)
+    }
+
+    /// The next frame.
+    pub fn next(&mut self) -> io::Result<Frame<'_>> {
+        self.skip_rest()?;
+        self.have(2)?;
+        let kind = self.buffer[self.start] & 0xf;
+        let (header, length) = match self.buffer[self.start + 1] & 0x7f {
+            126 => {
+                self.have(4)?;
+                let length = [self.buffer[self.start + 2], self.buffer[self.start + 3]];
+                (4, u16::from_be_bytes(length) as usize)
+            }
+            127 => {
+                self.have(10)?;
+                let mut length = [0; 8];
+                length.copy_from_slice(&self.buffer[self.start + 2..self.start + 10]);
+                (10, u64::from_be_bytes(length) as usize)
+            }
+            length => (2, length as usize),
+        };
+        self.start += header;
+        let looked_at = if kind == 1 { length } else { length.min(LOOKED_AT) };
+        self.have(looked_at)?;
+        let head = self.start..self.start + looked_at;
+        self.start += looked_at;
+        self.skip = length - looked_at;
+        Ok(Frame { kind, head: &self.buffer[head], length })
+    }
+
+    fn skip_rest(&mut self) -> io::Result<()> {
+        loop {
+            let there = self.skip.min(self.end - self.start);
+            self.start += there;
+            self.skip -= there;
+            if self.skip == 0 {
+                return Ok(());
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads until there are so many bytes.
+    fn have(&mut self, bytes: usize) -> io::Result<()> {
+        while self.end - self.start < bytes {
+            self.fill()?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.end == self.buffer.len() {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+        let count = self.socket.read(&mut self.buffer[self.end..])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.end += count;
+        self.bytes += count as u64;
+        Ok(())
+    }
+}
+
+/// Writes what a client says.
+pub struct Writer(TcpStream);
+
+impl Writer {
+    fn send(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
+        let mut frame = vec![0x80 | kind];
+        match payload.len() {
+            length @ ..126 => frame.push(0x80 | length as u8),
+            length @ ..0x10000 => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(0x80 | 127);
+                frame.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        // A mask of zeros.
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        self.0.write_all(&frame)
+    }
+}

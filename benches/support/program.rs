@@ -1,0 +1,49 @@
+//! The built program as a server.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// A running fgplay, ended when dropped.
+pub struct Fgplay {
+    child: Child,
+    pub port: u16,
+}
+
+impl Fgplay {
+    /// Starts it on a free port, and waits until it takes connections.
+    pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fgplay"));
+        command.args(arguments).args(["--port", "0", "--quiet"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("fgplay");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its stdout");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        Fgplay { child, port: ready["port"].as_u64().expect("a port") as u16 }
+    }
+
+    /// CPU time used so far, in seconds, and the most memory that it had, in bytes.
+    pub fn usage(&self) -> (f64, u64) {
+        usage(self.child.id())
+    }
+}
+
+impl Drop for Fgplay {
+    fn drop(&mut self) {
+        self.child.kill().expect("that it can be killed");
+        self.child.wait().expect("its end");
+    }
+}
+
+/// CPU time of a process, in seconds, and the most memory that it had, in bytes (Linux; else zeros).
+pub fn usage(process: u32) -> (f64, u64) {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    // Hundredths of a second on every Linux there is.
+    ((ticks(11) + ticks(12)) / 100.0, kilobytes.unwrap_or(0) * 1000)
+}

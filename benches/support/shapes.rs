@@ -1,0 +1,104 @@
+//! The recordings that are played: always the same for the same shape.
+
+use std::collections::BTreeMap;
+use std::io::BufWriter;
+use std::path::Path;
+
+use mcap::Compression;
+
+/// When all recordings start, in nanoseconds since 1970.
+pub const START: u64 = 1_700_000_000_000_000_000;
+
+/// A topic: how often it has a message, and of how many bytes.
+#[derive(Clone, Copy)]
+pub struct Topic {
+    pub name: &'static str,
+    /// Messages a second; 0 for a single one at the start.
+    pub hertz: u64,
+    pub bytes: usize,
+}
+
+const fn topic(name: &'static str, hertz: u64, bytes: usize) -> Topic {
+    Topic { name, hertz, bytes }
+}
+
+/// A recording by its topics.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub name: &'static str,
+    pub topics: &'static [Topic],
+}
+
+pub const SMALL: Shape = Shape { name: "small", topics: &[topic("/small", 10_000, 100)] };
+pub const BIG: Shape = Shape { name: "big", topics: &[topic("/big", 100, 1_000_000)] };
+pub const IMU1K: Shape = Shape { name: "imu1k", topics: &[topic("/imu", 1000, 100)] };
+pub const ROBOT: Shape = Shape {
+    name: "robot",
+    topics: &[
+        topic("/tf_static", 0, 2_000),
+        topic("/imu", 200, 300),
+        topic("/tf", 100, 1_000),
+        topic("/odom", 50, 700),
+        topic("/joint_states", 100, 500),
+        topic("/camera", 30, 120_000),
+        topic("/lidar", 10, 1_000_000),
+        topic("/log", 5, 200),
+    ],
+};
+
+impl Shape {
+    /// How many messages a recording of so many seconds has.
+    pub fn messages(&self, seconds: u64) -> u64 {
+        self.topics.iter().map(|topic| if topic.hertz == 0 { 1 } else { topic.hertz * seconds }).sum()
+    }
+
+    /// Writes a recording of so many seconds. Payloads begin with their number (u64, little-endian, counted
+    /// over all topics); a half of the rest is noise, so that compressing them halves them.
+    pub fn write(&self, path: &Path, seconds: u64, compression: Option<Compression>) {
+        let file = BufWriter::new(std::fs::File::create(path).expect("a file"));
+        let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(1024 * 1024));
+        let mut writer = options.create(file).expect("a writer");
+        let channels: Vec<u16> = self
+            .topics
+            .iter()
+            .map(|topic| writer.add_channel(0, topic.name, "cdr", &BTreeMap::new()).expect("a channel"))
+            .collect();
+        let mut next: Vec<u64> = vec![0; self.topics.len()];
+        let mut noise = Noise(1);
+        for number in 0..self.messages(seconds) {
+            let due = |place: usize| match self.topics[place].hertz {
+                0 if next[place] > 0 => u64::MAX,
+                0 => 0,
+                hertz if next[place] >= hertz * seconds => u64::MAX,
+                // Topics a little apart, so that log times differ as they do on a robot.
+                hertz => next[place] * 1_000_000_000 / hertz + place as u64 * 1_000,
+            };
+            let place = (0..next.len()).min_by_key(|&place| due(place)).expect("a topic");
+            let log_time = START + due(place);
+            let mut payload = vec![0; self.topics[place].bytes.max(8)];
+            payload[..8].copy_from_slice(&number.to_le_bytes());
+            let half = payload.len() / 2;
+            noise.fill(&mut payload[8.min(half)..half]);
+            let header = mcap::records::MessageHeader {
+                channel_id: channels[place],
+                sequence: next[place] as u32,
+                log_time,
+                publish_time: log_time,
+            };
+            writer.write_to_known_channel(&header, &payload).expect("room on the disk");
+            next[place] += 1;
+        }
+        writer.finish().expect("room on the disk");
+    }
+}
+
+struct Noise(u64);
+
+impl Noise {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for bytes in bytes.chunks_mut(8) {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            bytes.copy_from_slice(&self.0.to_be_bytes()[..bytes.len()]);
+        }
+    }
+}
