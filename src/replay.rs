@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 
 /// A viewer subscribes to its topics one after another. Playback that waits for a subscriber begins when
 /// none came for this long, so that the first messages are not missed on the topics that come second.
-const SETTLED: Duration = Duration::from_millis(40);
+const SETTLED: Duration = Duration::from_millis(50);
 
 /// It does not wait longer than this for them to settle.
 const SETTLED_AT_LAST: Duration = Duration::from_secs(2);
@@ -66,6 +66,9 @@ pub struct ReplayOptions {
     pub name: String,
     /// Whether who subscribes or seeks first gets the last message before that moment on each topic.
     pub lookback: bool,
+    /// Whether playback waits for the slowest client where otherwise messages would be dropped for it. Always
+    /// so at [`Rate::MAX`].
+    pub lossless: bool,
     /// Whether clients may control playback.
     pub control: bool,
     /// Whether clients watch the same timeline.
@@ -97,6 +100,7 @@ impl Default for ReplayOptions {
             start: Start::default(),
             name: "fgplay".into(),
             lookback: true,
+            lossless: false,
             control: true,
             session: SessionMode::Shared,
             loop_time: LoopTime::Restart,
@@ -239,6 +243,7 @@ impl Replay {
             metadata: BTreeMap::from_iter(metadata),
             client_buffer: options.client_buffer,
             lookback: options.lookback,
+            lossless: options.lossless || options.rate.is_max(),
             control: options.control,
             session: options.session,
         };

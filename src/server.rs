@@ -53,6 +53,8 @@ pub struct ServerOptions {
     pub client_buffer: usize,
     /// Whether who subscribes first gets the last message on the topic.
     pub lookback: bool,
+    /// Whether playback waits for the slowest client where otherwise messages would be dropped for it.
+    pub lossless: bool,
     /// Whether clients may control playback.
     pub control: bool,
     /// Whether clients watch the same timeline.

@@ -77,7 +77,8 @@ pub(super) struct Info {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Playback")]
 pub(super) struct Playback {
-    /// How fast to play: 2 is twice as fast as it was recorded.
+    /// How fast to play: 2 is twice as fast as it was recorded, max as fast as the viewers take it (as with
+    /// --lossless).
     #[arg(short, long, value_name = "X", default_value = "1", value_parser = rate, allow_hyphen_values = true)]
     pub rate: Rate,
 
@@ -233,6 +234,10 @@ pub(super) struct ServerArguments {
     /// The name that viewers show for this source; by default that of the recording.
     #[arg(long)]
     pub name: Option<String>,
+
+    /// Drop no messages for a slow client: playback waits for the slowest.
+    #[arg(long)]
+    pub lossless: bool,
 
     /// Who may pause, seek and change the speed: every viewer, or none.
     #[arg(long, value_name = "WHO", value_enum, default_value_t)]
@@ -400,8 +405,11 @@ impl Topics {
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
-    let factor =
-        text.parse().map_err(|_| "the rate has to be a positive number such as 0.5, 1 or 20".to_owned())?;
+    if text == "max" {
+        return Ok(Rate::MAX);
+    }
+    let wrong = "the rate has to be a positive number such as 0.5, 1 or 20, or max";
+    let factor = text.parse().map_err(|_| wrong.to_owned())?;
     Rate::new(factor).map_err(|error| error.to_string())
 }
 
@@ -477,6 +485,7 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{rate}");
             assert!(error.to_string().contains("positive number"), "{error}");
         }
+        assert!(parse("fgplay a -r max").unwrap().playback.rate.is_max());
         assert_eq!(parse("fgplay a -r 0.01").unwrap().playback.rate.factor(), 0.01);
     }
 

@@ -45,6 +45,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Start::Subscriber => replay::Start::Subscriber,
         },
         lookback: !playback.no_lookback,
+        lossless: server.lossless,
         control: server.control == Control::All,
         session: match server.session {
             Session::Shared => SessionMode::Shared,

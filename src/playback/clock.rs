@@ -17,13 +17,24 @@ pub struct RateError(f64);
 impl Rate {
     /// As fast as it was recorded.
     pub const REAL_TIME: Rate = Rate(1.0);
+    /// As fast as it goes, without waiting for anything but who listens: a billion times as fast as recorded.
+    pub const MAX: Rate = Rate(1e9);
 
-    /// A rate from a factor.
+    /// A rate from a factor. All from a billion on are [`Rate::MAX`].
     ///
     /// # Errors
     /// Where the factor is zero, negative, infinite or NaN.
     pub fn new(factor: f64) -> Result<Self, RateError> {
-        if factor.is_finite() && factor > 0.0 { Ok(Rate(factor)) } else { Err(RateError(factor)) }
+        if factor.is_finite() && factor > 0.0 {
+            Ok(Rate(factor.min(Rate::MAX.0)))
+        } else {
+            Err(RateError(factor))
+        }
+    }
+
+    /// Whether it is [`Rate::MAX`].
+    pub fn is_max(self) -> bool {
+        self == Rate::MAX
     }
 
     /// The factor.
@@ -34,7 +45,7 @@ impl Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "x{}", self.0)
+        if self.is_max() { f.write_str("as fast as it goes") } else { write!(f, "x{}", self.0) }
     }
 }
 
@@ -102,9 +113,11 @@ mod tests {
         for factor in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert!(Rate::new(factor).is_err(), "{factor}");
         }
-        for factor in [0.01, 1.0, 1e6, f64::MIN_POSITIVE, f64::MAX] {
+        for factor in [0.01, 1.0, 1e6, f64::MIN_POSITIVE] {
             assert_eq!(Rate::new(factor).unwrap().factor(), factor);
+            assert!(!rate(factor).is_max());
         }
+        assert!([1e9, 2e9, f64::MAX].into_iter().all(|factor| rate(factor).is_max()));
     }
 
     #[test]

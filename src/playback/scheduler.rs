@@ -18,6 +18,12 @@ pub trait Audience: Send + 'static {
     /// Takes what is due now. Called on the scheduler's thread, so it must not wait for anything.
     fn deliver(&mut self, events: &[Event]);
 
+    /// Whether it takes more now. While it does not, time stands; who makes it take more again tells the
+    /// scheduler so ([`Remote::go_on`]).
+    fn takes_more(&mut self) -> bool {
+        true
+    }
+
     /// Hears of a change of what the timeline does, after the events that led to it.
     fn changed(&mut self, position: &Position);
 }
@@ -54,6 +60,7 @@ enum Signal {
     Leave(u64),
     Commands(u64, Vec<Command>, Done),
     Fed(u64),
+    GoOn(u64),
     Stop,
 }
 
@@ -139,6 +146,11 @@ impl Remote {
         self.send(Signal::Commands(self.id, commands, done));
     }
 
+    /// Lets the timeline go on that stood since its audience took no more.
+    pub fn go_on(&self) {
+        self.send(Signal::GoOn(self.id));
+    }
+
     /// Where the timeline is, as of its last change.
     pub fn position(&self) -> Position {
         *self.position.borrow()
@@ -161,6 +173,7 @@ trait Driven: Send {
     fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake;
     fn position(&self) -> Position;
     fn is_stepping(&self) -> bool;
+    fn hold(&mut self, now: Instant);
 }
 
 impl<F: Feed + Send> Driven for Timeline<F> {
@@ -178,6 +191,10 @@ impl<F: Feed + Send> Driven for Timeline<F> {
 
     fn is_stepping(&self) -> bool {
         Timeline::is_stepping(self)
+    }
+
+    fn hold(&mut self, now: Instant) {
+        Timeline::hold(self, now);
     }
 }
 
@@ -225,7 +242,7 @@ impl Driver {
                 }
                 Ok(Signal::Leave(id)) => drop(self.seats.remove(&id)),
                 Ok(Signal::Commands(id, commands, done)) => self.carry_out(id, commands, done),
-                Ok(Signal::Fed(id)) => self.poll(id),
+                Ok(Signal::Fed(id) | Signal::GoOn(id)) => self.poll(id),
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -266,7 +283,12 @@ impl Driver {
     /// Hands out what is due on a timeline.
     fn poll(&mut self, id: u64) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let wake = seat.timeline.poll(Instant::now(), &mut self.events);
+        let wake = if seat.audience.takes_more() {
+            seat.timeline.poll(Instant::now(), &mut self.events)
+        } else {
+            seat.timeline.hold(Instant::now());
+            Wake::Commanded
+        };
         if !self.events.is_empty() {
             seat.audience.deliver(&self.events);
             self.events.clear();

@@ -18,8 +18,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// without end within an instant.
 const SHORTEST_PASS: Duration = Duration::from_millis(1);
 
-/// How many messages one [`Timeline::poll`] hands out, so that commands are heard in between.
+/// How many messages, and bytes of them, one [`Timeline::poll`] hands out, so that commands are heard in
+/// between, and those who can take no more.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often the recording is played.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -183,6 +185,8 @@ pub struct Timeline<F> {
     stepped: u64,
     /// When something was last told, for ticks.
     told: Option<Instant>,
+    /// How many bytes of messages the last poll has handed out.
+    batch_bytes: usize,
 }
 
 impl<F: Feed> Timeline<F> {
@@ -207,6 +211,7 @@ impl<F: Feed> Timeline<F> {
             last: None,
             stepped: 0,
             told: None,
+            batch_bytes: 0,
         }
     }
 
@@ -323,6 +328,13 @@ impl<F: Feed> Timeline<F> {
         }
     }
 
+    /// Stands still until it is polled again, where playback would go on: those who listen can't take more.
+    pub fn hold(&mut self, now: Instant) {
+        if matches!(self.mode, Mode::Running { .. }) {
+            self.mode = Mode::Starting { at: self.time_at(now) };
+        }
+    }
+
     /// Whether a step is still being carried out.
     pub fn is_stepping(&self) -> bool {
         matches!(self.mode, Mode::Stepping { .. } | Mode::SteppingBack { .. })
@@ -331,8 +343,9 @@ impl<F: Feed> Timeline<F> {
     /// Appends what is due at `now` to `events`, and says when to poll again.
     pub fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake {
         let batch = events.len() + BATCH;
+        self.batch_bytes = 0;
         let wake = loop {
-            if events.len() >= batch {
+            if events.len() >= batch || self.batch_bytes >= BATCH_BYTES {
                 break Wake::At(now);
             }
             match (self.mode, self.feed.peek()) {
@@ -389,6 +402,7 @@ impl<F: Feed> Timeline<F> {
     fn hand_out(&mut self, mut message: Message, events: &mut Vec<Event>) {
         self.stand_at(message.log_time);
         self.last = Some(message.log_time);
+        self.batch_bytes += message.data.len();
         message.log_time = self.shown(message.log_time);
         events.push(Event::Message(message));
     }
@@ -471,12 +485,16 @@ impl<F: Feed> Timeline<F> {
     /// the feed, or where the delay is too long to be caught up with.
     fn wait_for(&mut self, time: Timestamp, now: Instant, events: &mut Vec<Event>) -> Option<Wake> {
         let Mode::Running { clock, starved } = self.mode else { return None };
-        let Some(due) = clock.instant_of(time) else {
+        // As fast as it goes, everything is due from the moment on at which the clock was set.
+        let shown = if self.rate.is_max() { Timestamp::MIN } else { time };
+        let Some(due) = clock.instant_of(shown) else {
             self.mode = Mode::Running { clock, starved: false };
             return Some(Wake::Commanded);
         };
         let late = now.saturating_duration_since(due);
-        let waits = late > CATCH_UP || (starved && late > Duration::ZERO);
+        let behind = late > CATCH_UP || (starved && late > Duration::ZERO);
+        // Who goes as fast as it goes is never late.
+        let waits = behind && !self.rate.is_max();
         let clock = if waits { Clock::new(now, time, self.rate) } else { clock };
         self.mode = Mode::Running { clock, starved: false };
         if waits {
@@ -582,6 +600,9 @@ impl<F: Feed> Timeline<F> {
             Mode::Starting { at } => (State::Buffering, at, None),
             Mode::Running { starved: true, .. } => (State::Buffering, self.reached, None),
             // What is reached is not told while the clock tells it, so that a message is no change.
+            Mode::Running { starved: false, .. } if self.rate.is_max() => {
+                (State::Playing, self.reached, None)
+            }
             Mode::Running { clock, starved: false } => {
                 (State::Playing, self.options.range.start, Some(clock))
             }

@@ -7,7 +7,7 @@ mod waiting;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ pub(super) struct Outbox {
     large_taken: Notify,
     /// How many bytes of messages may wait.
     limit: usize,
+    /// Where nothing may be left out: whom to tell that there is room again.
+    room: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// How many bytes the socket has taken.
     written: AtomicU64,
 }
@@ -70,6 +72,8 @@ struct State {
     told: Option<Timestamp>,
     /// When something was last queued that tells the time.
     told_at: Option<Instant>,
+    /// Somebody waits for room for more messages.
+    awaited: bool,
     /// The sequence number of a large frame that waits.
     large: Option<u64>,
     /// No more messages are put in.
@@ -128,6 +132,7 @@ impl Outbox {
             channels: HashMap::new(),
             told: None,
             told_at: None,
+            awaited: false,
             large: None,
             closing: false,
             finished: false,
@@ -138,9 +143,25 @@ impl Outbox {
             state: Mutex::new(state),
             filled: Notify::new(),
             large_taken: Notify::new(),
+            room: OnceLock::new(),
             limit,
             written: AtomicU64::new(0),
         }
+    }
+
+    /// Leaves out no messages from now on, however many wait. `room` is called when there is room for more, after
+    /// there was none.
+    pub fn lose_nothing(&self, room: Box<dyn Fn() + Send + Sync>) {
+        // It is asked for once, when the client comes.
+        self.room.set(room).unwrap_or_default();
+    }
+
+    /// Whether there is room for more messages. Where not, it will be told when there is.
+    pub fn has_room(&self) -> bool {
+        let mut state = self.lock();
+        let room = state.closing || state.waiting.bytes() < self.limit;
+        state.awaited |= !room;
+        room
     }
 
     /// Sends the messages of a channel from now on.
@@ -159,6 +180,7 @@ impl Outbox {
         let mut state = self.lock();
         let channel = state.channels.remove(&id)?;
         state.waiting.unsubscribe(channel);
+        self.tell_room(&mut state);
         Some(channel)
     }
 
@@ -200,7 +222,7 @@ impl Outbox {
                 }
                 Event::Stalled(_) | Event::Skipped(_) => {}
             }
-            if state.waiting.bytes() > self.limit {
+            if state.waiting.bytes() > self.limit && self.room.get().is_none() {
                 state.shed(self.limit);
             }
         }
@@ -213,6 +235,8 @@ impl Outbox {
         if filled {
             state.told_at = Some(now);
         }
+        // After a jump nothing waits.
+        self.tell_room(&mut state);
         drop(state);
         if filled {
             self.filled.notify_one();
@@ -301,6 +325,7 @@ impl Outbox {
         let mut state = self.lock();
         state.closing = true;
         state.waiting.clear();
+        self.tell_room(&mut state);
     }
 
     /// Takes nothing more after `last`. What waits is still sent before it, and then the connection is over.
@@ -309,6 +334,7 @@ impl Outbox {
         state.push(last, false);
         state.closing = true;
         state.finished = true;
+        self.tell_room(&mut state);
         drop(state);
         self.filled.notify_one();
     }
@@ -323,6 +349,7 @@ impl Outbox {
         }
         state.closing = true;
         state.finished = true;
+        self.tell_room(&mut state);
         drop(state);
         self.filled.notify_one();
     }
@@ -334,6 +361,7 @@ impl Outbox {
         state.waiting.clear();
         state.closing = true;
         state.finished = true;
+        self.tell_room(&mut state);
     }
 
     /// Takes out as much as one write should have; waits until there is something. `false` when the queue is
@@ -345,6 +373,7 @@ impl Outbox {
                 if state.take(batch) {
                     self.large_taken.notify_one();
                 }
+                self.tell_room(&mut state);
                 if !batch.is_empty() {
                     return true;
                 }
@@ -381,6 +410,18 @@ impl Outbox {
     /// How many messages were left out, by channel.
     pub fn dropped(&self) -> BTreeMap<ChannelId, u64> {
         self.lock().waiting.dropped().clone()
+    }
+
+    /// Tells who waits for room that there is some: a half, so that playback does not stop and go with every
+    /// message.
+    fn tell_room(&self, state: &mut State) {
+        let enough = state.closing || state.waiting.bytes() <= self.limit / 2;
+        if state.awaited && enough {
+            state.awaited = false;
+            if let Some(room) = self.room.get() {
+                room();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -60,6 +60,7 @@ struct House {
     catalog: Arc<Catalog>,
     lookback: bool,
     control: bool,
+    lossless: bool,
     state: Mutex<State>,
     visits: watch::Sender<Visits>,
     /// Counts the ends of timelines, of this one and others.
@@ -107,6 +108,7 @@ impl Show {
             catalog: Arc::clone(catalog),
             lookback: options.lookback,
             control: options.control,
+            lossless: options.lossless,
             state: Mutex::new(state),
             visits: watch::Sender::default(),
             endings,
@@ -131,6 +133,10 @@ impl Show {
         let hears_states = self.house.control && hears_states;
         let catalog = &self.house.catalog;
         let mut state = self.house.lock();
+        if self.house.lossless {
+            let remote = self.remote().clone();
+            outbox.lose_nothing(Box::new(move || remote.go_on()));
+        }
         outbox.greet(catalog.server_info.clone(), state.time, &catalog.advertise);
         for status in catalog.services.iter().chain(statuses) {
             outbox.push(status.clone());
@@ -146,6 +152,10 @@ impl Show {
     /// Takes no more care of a client.
     pub fn leave(&self, id: u64) {
         self.house.lock().viewers.remove(&id);
+        if self.house.lossless {
+            // Perhaps it was the one that the others waited for.
+            self.remote().go_on();
+        }
     }
 
     /// Subscribes, and sends the last message of the channel. That and the flow of messages are under the
@@ -280,6 +290,12 @@ impl Audience for Listener {
         for viewer in self.house.lock().viewers.values().filter(|viewer| viewer.hears_states) {
             viewer.outbox.push_answer(frame.clone());
         }
+    }
+
+    fn takes_more(&mut self) -> bool {
+        // Asks each of them, so that each that can't tells when it can.
+        !self.house.lossless
+            || self.house.lock().viewers.values().fold(true, |all, viewer| viewer.outbox.has_room() & all)
     }
 
     fn deliver(&mut self, events: &[Event]) {

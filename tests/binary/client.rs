@@ -73,6 +73,7 @@ impl Client {
         request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
         let address = url.trim_start_matches("ws://").split('/').next().unwrap();
         let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         let (socket, response) = tokio_tungstenite::client_async(request, stream).await?;
         let protocol = response.headers()["Sec-WebSocket-Protocol"].to_str().unwrap().to_owned();
         let mut client = Client { socket, channels: Vec::new(), greeting: Vec::new(), protocol, time: None };
@@ -106,14 +107,13 @@ impl Client {
         self.socket.send(message).await
     }
 
-    /// Subscribes to topics, each with a message of its own, as Studio does. The subscription ids are the
-    /// channel ids plus 1000.
+    /// Subscribes to topics, in one message: on a busy machine a second one may come after playback has begun. The
+    /// subscription ids are the channel ids plus 1000.
     pub async fn subscribe(&mut self, topics: &[&str]) {
-        for topic in topics {
-            let channel = self.channel(topic);
-            let subscription = json!({"id": channel + 1000, "channelId": channel});
-            self.send(json!({"op": "subscribe", "subscriptions": [subscription]})).await;
-        }
+        let channels = topics.iter().map(|topic| self.channel(topic));
+        let subscriptions: Vec<_> =
+            channels.map(|channel| json!({"id": channel + 1000, "channelId": channel})).collect();
+        self.send(json!({"op": "subscribe", "subscriptions": subscriptions})).await;
     }
 
     /// Subscribes to every topic.

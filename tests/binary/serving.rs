@@ -488,3 +488,30 @@ async fn after_the_end_a_viewer_still_gets_how_things_stand() {
     assert_eq!(client.message().await, (START, b"{}".to_vec()));
     assert_eq!(client.message().await, (START + 19 * MILLISECOND, b"{\"tick\": 19}".to_vec()));
 }
+
+#[tokio::test]
+async fn as_fast_as_it_goes_everybody_gets_everything_however_small_the_buffer() {
+    let recording = ticks(20_000);
+    let arguments = ["--rate", "max", "--client-buffer", "16kB", "--at-end", "exit", "--start-paused"];
+    let server = Server::start([path(&recording)].iter().chain(&arguments));
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(&server.url).await;
+        client.subscribe_to_all().await;
+        clients.push(client);
+    }
+    clients[0].control(0, 1e9, None).await;
+    let received = futures_util::future::join_all(clients.iter_mut().map(Client::rest)).await;
+    for received in received {
+        let times: Vec<u64> = received
+            .iter()
+            .filter_map(|item| match item {
+                Received::Message { subscription: 1001, log_time, .. } => Some(*log_time),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(times, (0..20_000).map(|tick| START + tick * MILLISECOND).collect::<Vec<_>>());
+    }
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(0), "{stderr}");
+}

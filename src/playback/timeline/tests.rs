@@ -451,6 +451,27 @@ fn also_the_silence_at_the_end_of_the_range_and_the_one_after_a_seek() {
     assert_eq!(player.at(1100).0, ["skipped 29900", "ended"]);
 }
 
+#[test]
+fn as_fast_as_it_goes_nothing_is_waited_for() {
+    let mut player = player_with(&[0, 10_000, 20_000], |options| options.rate = Rate::MAX);
+    assert_eq!(player.at(1).0, ["m0", "m1", "m2", "ended"]);
+    // Nor is it ever late.
+    let mut player = player_with(&[0, 10_000, 20_000], |options| options.rate = Rate::MAX);
+    player.timeline.feed.hiccups = vec![true, false, true, false];
+    let events: Vec<_> = [0, 1000, 2000, 3000].into_iter().flat_map(|offset| player.at(offset).0).collect();
+    assert_eq!(events, ["m0", "m1", "m2", "ended"]);
+}
+
+#[test]
+fn time_stands_while_those_who_listen_take_no_more() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(1));
+    player.at(0);
+    player.timeline.hold(player.start + millis(30));
+    assert_eq!(player.timeline.position().state, State::Buffering);
+    assert_eq!(player.timeline.position().time_at(player.start + millis(900)), nanos(30 * MS));
+    assert_eq!(player.at(1000), (vec![], player.wake_at(1010)));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),

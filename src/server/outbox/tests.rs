@@ -37,6 +37,37 @@ fn outbox(limit: usize) -> Outbox {
     outbox
 }
 
+#[test]
+fn where_nothing_may_be_lost_it_says_when_there_is_room_again() {
+    let outbox = outbox(1000);
+    let (sender, room) = std::sync::mpsc::channel();
+    outbox.lose_nothing(Box::new(move || sender.send(()).unwrap()));
+    deliver(&outbox, &[event(0, 1, 300)]);
+    assert!(outbox.has_room());
+    deliver(&outbox, &[event(0, 2, 300), event(1, 3, 300), event(2, 4, 300)]);
+    assert!(!outbox.has_room());
+    assert!(room.try_recv().is_err());
+    let got = received(&outbox);
+    assert_eq!(got.iter().filter(|frame| frame.contains('@')).count(), 4);
+    room.recv().unwrap();
+}
+
+#[test]
+fn a_jump_and_a_hang_up_make_room() {
+    let outbox = outbox(1000);
+    let (sender, room) = std::sync::mpsc::channel();
+    outbox.lose_nothing(Box::new(move || sender.send(()).unwrap()));
+    deliver(&outbox, &[event(0, 1, 2000)]);
+    assert!(!outbox.has_room());
+    deliver(&outbox, &[Event::Jumped(nanos(5))]);
+    room.try_recv().unwrap();
+    deliver(&outbox, &[event(0, 6, 2000)]);
+    assert!(!outbox.has_room());
+    outbox.stop_messages();
+    room.try_recv().unwrap();
+    assert!(outbox.has_room());
+}
+
 fn waiting_bytes(outbox: &Outbox) -> usize {
     outbox.lock().waiting.bytes()
 }
@@ -145,8 +176,8 @@ fn only_what_is_subscribed_to_is_sent() {
     let subscribe = || outbox.subscribe(Subscription { id: 101, channel: ChannelId(1) }).unwrap();
     subscribe();
     deliver(&outbox, &[event(0, 2, 1), event(1, 2, 1)]);
-    assert!(outbox.unsubscribe(101));
-    assert!(!outbox.unsubscribe(101));
+    assert_eq!(outbox.unsubscribe(101), Some(ChannelId(1)));
+    assert_eq!(outbox.unsubscribe(101), None);
     deliver(&outbox, &[event(1, 3, 1)]);
     subscribe();
     deliver(&outbox, &[event(1, 4, 1)]);
