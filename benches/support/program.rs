@@ -2,7 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::client::Client;
 
 /// A running fgplay, ended when dropped.
 pub struct Fgplay {
@@ -32,6 +36,54 @@ impl Fgplay {
 impl Drop for Fgplay {
     fn drop(&mut self) {
         self.child.kill().expect("that it can be killed");
+        self.child.wait().expect("its end");
+    }
+}
+
+/// Another player, ended when dropped.
+#[allow(dead_code, reason = "not every bench runs other players")]
+pub struct Peer {
+    child: Child,
+    port: u16,
+}
+
+#[allow(dead_code, reason = "not every bench runs other players")]
+impl Peer {
+    /// Starts the player whose command the environment has under this name; `None` where there is none.
+    pub fn start(variable: &str, file: &str) -> Option<Self> {
+        let command = std::env::var(variable).ok()?;
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number");
+        let command = command.replace("{file}", file).replace("{port}", &free.port().to_string());
+        let child = Command::new("sh")
+            .args(["-c", &format!("exec {command}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Some(Peer { child: child.expect("the player"), port: free.port() })
+    }
+
+    /// Connects as soon as it takes connections.
+    pub fn connect(&self, protocol: &str) -> Client {
+        for _ in 0..1000 {
+            match Client::connect(self.port, protocol) {
+                Ok(client) => return client,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        panic!("the player takes no connection on port {}", self.port);
+    }
+
+    /// CPU time used so far, in seconds, and the most memory that it had, in bytes.
+    pub fn usage(&self) -> (f64, u64) {
+        usage(self.child.id())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().unwrap_or_default();
         self.child.wait().expect("its end");
     }
 }
