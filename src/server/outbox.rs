@@ -7,15 +7,15 @@ mod waiting;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
-pub(super) use batch::Batch;
+use batch::Batch;
 use waiting::{Waiting, WaitingMessage};
 
 use super::frame;
@@ -30,6 +30,9 @@ const ANSWERS_LIMIT: usize = 256 * 1024;
 /// How long a client hears nothing of the time, before it is told what time it is although none of its topics
 /// has a message. A little less than the rhythm in which the timeline tells the time when nothing happens.
 const QUIET: Duration = Duration::from_millis(90);
+
+/// How many batches are written before others get their turn.
+const BATCHES_AT_ONCE: usize = 16;
 
 /// What a queued frame costs beside its bytes.
 const FRAME_OVERHEAD: usize = size_of::<Frames>();
@@ -46,6 +49,8 @@ pub(super) struct Outbox {
     large_taken: Notify,
     /// How many bytes of messages may wait.
     limit: usize,
+    /// What is being written, and where to.
+    pen: Mutex<Pen>,
     /// Where nothing may be left out: whom to tell that there is room again.
     room: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// How many bytes the socket has taken.
@@ -83,6 +88,24 @@ struct State {
     /// How many messages were taken out.
     taken: u64,
     counts: Counts,
+}
+
+/// Who has it writes to the socket. So no frame is ever split by another, whoever writes.
+#[derive(Default)]
+struct Pen {
+    batch: Batch,
+    socket: Option<Arc<OwnedWriteHalf>>,
+}
+
+/// What became of an attempt to write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wrote {
+    /// Everything that was queued.
+    Everything,
+    /// Everything, and there will be no more.
+    AllThereWillBe,
+    /// Not everything; the rest when the socket takes it.
+    Some,
 }
 
 /// Whole frames that wait.
@@ -144,6 +167,7 @@ impl Outbox {
             filled: Notify::new(),
             large_taken: Notify::new(),
             room: OnceLock::new(),
+            pen: Mutex::default(),
             limit,
             written: AtomicU64::new(0),
         }
@@ -185,11 +209,12 @@ impl Outbox {
     }
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
-    /// before that, and `now` is when it is.
-    pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) {
+    /// before that, and `now` is when it is. Says whether something was queued; who called has to see to it that
+    /// it is written ([`write_through`](Self::write_through), [`wake`](Self::wake)).
+    pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) -> bool {
         let mut state = self.lock();
         if state.closing {
-            return;
+            return false;
         }
         let before = state.sequence;
         let mut passed = false;
@@ -237,10 +262,7 @@ impl Outbox {
         }
         // After a jump nothing waits.
         self.tell_room(&mut state);
-        drop(state);
-        if filled {
-            self.filled.notify_one();
-        }
+        filled
     }
 
     /// Queues a message from before the position, for a client that has just subscribed to its channel.
@@ -364,8 +386,89 @@ impl Outbox {
         self.tell_room(&mut state);
     }
 
+    /// Lets what is queued be written to this socket.
+    pub fn connect(&self, socket: Arc<OwnedWriteHalf>) {
+        self.pen().socket = Some(socket);
+    }
+
+    /// Writes to the socket what it takes without waiting, a few batches at the most.
+    pub fn write_some(&self) -> io::Result<Wrote> {
+        self.write_batches(&mut self.pen(), BATCHES_AT_ONCE)
+    }
+
+    /// Writes what was queued right now, where nobody else is writing and the socket takes it; what is left is
+    /// written by whoever waits for that. For the scheduler, since waking somebody else takes time.
+    pub fn write_through(&self) {
+        let written = match self.pen.try_lock() {
+            Ok(mut pen) => self.write_batches(&mut pen, 1),
+            Err(_) => Ok(Wrote::Some),
+        };
+        // An error is met again by the one who is woken, and told there.
+        if !matches!(written, Ok(Wrote::Everything)) {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Wakes the one who writes.
+    pub fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Waits until something is queued, or something was left for another one to write.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Gives up the socket.
+    pub fn disconnect(&self) {
+        self.pen().socket = None;
+    }
+
+    fn write_batches(&self, pen: &mut Pen, mut batches: usize) -> io::Result<Wrote> {
+        let Pen { batch, socket } = pen;
+        let Some(socket) = socket else { return Ok(Wrote::Some) };
+        loop {
+            if batch.is_written() {
+                if batches == 0 {
+                    return Ok(Wrote::Some);
+                }
+                batches -= 1;
+                let mut state = self.lock();
+                if state.take(batch) {
+                    self.large_taken.notify_one();
+                }
+                self.tell_room(&mut state);
+                if batch.is_empty() {
+                    return Ok(if state.finished { Wrote::AllThereWillBe } else { Wrote::Everything });
+                }
+            }
+            match batch.write_some(|parts| socket.try_write_vectored(parts)) {
+                Ok(bytes) => self.written.fetch_add(bytes as u64, Ordering::Relaxed),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Wrote::Some),
+                Err(error) => return Err(error),
+            };
+            if batch.is_written() {
+                self.count_sent(batch);
+                // Nothing is kept alive by what was written.
+                batch.clear();
+            }
+        }
+    }
+
+    fn count_sent(&self, batch: &Batch) {
+        let mut state = self.lock();
+        state.counts.sent += batch.messages();
+        state.counts.sent_bytes += batch.payload_bytes();
+    }
+
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        // What was written is noted after it was, so a panic in between could repeat it; but nothing there panics.
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes out as much as one write should have; waits until there is something. `false` when the queue is
     /// finished and empty.
+    #[cfg(test)]
     pub async fn next_batch(&self, batch: &mut Batch) -> bool {
         loop {
             {
@@ -383,18 +486,6 @@ impl Outbox {
             }
             self.filled.notified().await;
         }
-    }
-
-    /// Writes a batch to `socket`.
-    pub async fn write(&self, batch: &Batch, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        let note = |bytes: usize| {
-            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
-        };
-        batch.write_to(socket, note).await?;
-        let mut state = self.lock();
-        state.counts.sent += batch.messages();
-        state.counts.sent_bytes += batch.payload_bytes();
-        Ok(())
     }
 
     /// How many bytes the socket has taken so far.

@@ -18,6 +18,10 @@ use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as 
 use crate::recording::Message;
 use crate::time::Timestamp;
 
+/// For how many clients the scheduler itself writes to the socket what is due. For more, that would delay
+/// the last ones; each further one is served by whoever waits for it.
+const WRITTEN_THROUGH: usize = 4;
+
 /// How many watch a show, and have watched it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Visits {
@@ -79,6 +83,8 @@ struct Viewer {
     outbox: Arc<Outbox>,
     /// Whether it understands Playback State messages, also those that answer nothing it asked for.
     hears_states: bool,
+    /// Whether it has something to be written since the last events.
+    filled: bool,
     /// What it wants to hear of when it changes.
     parameters: Properties,
 }
@@ -144,7 +150,9 @@ impl Show {
         if hears_states {
             outbox.push(control::state(&self.remote().position(), false, ""));
         }
-        state.viewers.insert(id, Viewer { outbox, hears_states, parameters: Properties::default() });
+        state
+            .viewers
+            .insert(id, Viewer { outbox, hears_states, filled: false, parameters: Properties::default() });
         drop(state);
         self.house.visits.send_modify(|visits| visits.connected += 1);
     }
@@ -311,9 +319,16 @@ impl Audience for Listener {
             break;
         }
         let now = Instant::now();
-        for viewer in state.viewers.values() {
-            viewer.outbox.deliver(events, before, now);
+        let mut filled = 0;
+        for viewer in state.viewers.values_mut() {
+            viewer.filled = viewer.outbox.deliver(events, before, now);
+            filled += usize::from(viewer.filled);
         }
+        // The others are woken first, so that they are served meanwhile.
+        let others = filled.saturating_sub(WRITTEN_THROUGH);
+        let mut rest = state.viewers.values().filter(|viewer| viewer.filled);
+        rest.by_ref().take(others).for_each(|viewer| viewer.outbox.wake());
+        rest.for_each(|viewer| viewer.outbox.write_through());
         for event in events {
             match event {
                 Event::Message(message) => {

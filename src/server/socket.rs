@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::outbox::{Batch, Outbox};
+use super::outbox::{Outbox, Wrote};
 
 /// What the WebSocket library takes for its connection. It reads from the socket; what it writes (answers
 /// to pings and to close frames, each in one piece) goes into the outbox, behind what waits there already.
@@ -57,10 +57,21 @@ impl AsyncWrite for Ear {
 }
 
 /// Writes what comes into the outbox to the socket, until the outbox is finished or the connection broken.
-pub(super) async fn drain(outbox: Arc<Outbox>, mut socket: OwnedWriteHalf) -> io::Result<()> {
-    let mut batch = Batch::default();
-    while outbox.next_batch(&mut batch).await {
-        outbox.write(&batch, &mut socket).await?;
+pub(super) async fn drain(outbox: Arc<Outbox>, socket: OwnedWriteHalf) -> io::Result<()> {
+    let socket = Arc::new(socket);
+    outbox.connect(Arc::clone(&socket));
+    loop {
+        match outbox.write_some()? {
+            Wrote::Everything => outbox.filled().await,
+            Wrote::Some => {
+                socket.writable().await?;
+                // So that others get their turn also where the socket takes everything.
+                tokio::task::yield_now().await;
+            }
+            Wrote::AllThereWillBe => break,
+        }
     }
-    tokio::io::AsyncWriteExt::shutdown(&mut socket).await
+    // With the last one who has it, the sending half of the connection is shut down.
+    outbox.disconnect();
+    Ok(())
 }

@@ -4,7 +4,6 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 
 use bytes::Bytes;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::foxglove;
 use crate::server::frame;
@@ -13,6 +12,9 @@ use crate::time::Timestamp;
 /// A batch is full when it has so many bytes or parts. Linux takes 1024 parts in one write.
 const FULL_BYTES: usize = 256 * 1024;
 const FULL_PARTS: usize = 1000;
+
+/// How many parts are written at once.
+const WRITE_PARTS: usize = 64;
 
 /// A payload below this is copied next to its header: that costs less than a part of its own.
 const COPY_BELOW: usize = 1024;
@@ -24,6 +26,9 @@ pub(in crate::server) struct Batch {
     small: Vec<u8>,
     /// What is written, in this order.
     parts: Vec<Part>,
+    /// How many parts were written, and how many bytes of the next one.
+    written: usize,
+    written_of_part: usize,
     bytes: usize,
     messages: u64,
     payload_bytes: u64,
@@ -35,8 +40,19 @@ enum Part {
     Payload(Bytes),
 }
 
+impl Part {
+    fn bytes<'a>(&'a self, small: &'a [u8]) -> &'a [u8] {
+        match self {
+            Part::Small(range) => &small[range.clone()],
+            Part::Payload(payload) => payload,
+        }
+    }
+}
+
 impl Batch {
     pub fn clear(&mut self) {
+        self.written = 0;
+        self.written_of_part = 0;
         self.small.clear();
         self.parts.clear();
         self.bytes = 0;
@@ -107,30 +123,43 @@ impl Batch {
         }
     }
 
-    /// Writes everything to `socket`; `note` hears how many bytes it took each time.
-    pub async fn write_to(
-        &self,
-        socket: &mut (impl AsyncWrite + Unpin),
-        note: impl Fn(usize),
-    ) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = self
-            .parts
-            .iter()
-            .map(|part| match part {
-                Part::Small(range) => IoSlice::new(&self.small[range.clone()]),
-                Part::Payload(payload) => IoSlice::new(payload),
-            })
-            .collect();
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            match socket.write_vectored(left).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => {
-                    note(written);
-                    IoSlice::advance_slices(&mut left, written);
-                }
+    /// Whether all of it was written.
+    pub fn is_written(&self) -> bool {
+        self.written == self.parts.len()
+    }
+
+    /// Writes what is left once, with `write`, which gets the parts and says how many bytes it took.
+    pub fn write_some(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); WRITE_PARTS];
+        let mut count = 0;
+        for part in &self.parts[self.written..] {
+            if count == WRITE_PARTS {
+                break;
             }
+            slices[count] = IoSlice::new(part.bytes(&self.small));
+            count += 1;
         }
-        Ok(())
+        // Of the first one, a front may be written already.
+        slices[0].advance(self.written_of_part);
+        let taken = write(&slices[..count])?;
+        self.advance(taken);
+        if taken == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(taken) }
+    }
+
+    /// Counts bytes as written.
+    fn advance(&mut self, bytes: usize) {
+        let mut left = self.written_of_part + bytes;
+        while let Some(part) = self.parts.get(self.written) {
+            let length = part.bytes(&self.small).len();
+            if left < length {
+                break;
+            }
+            left -= length;
+            self.written += 1;
+        }
+        self.written_of_part = left;
     }
 }
