@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -158,6 +159,8 @@ pub struct Attachment {
     pub bytes: u64,
     /// Where its data starts in the file, in bytes.
     pub offset: u64,
+    /// How many bytes of its record stand before the data; its checksum covers both.
+    pub head_bytes: u64,
 }
 
 /// A named note inside a recording (MCAP specification, Metadata).
@@ -178,6 +181,14 @@ pub trait Reader: Send + Sync {
     /// file holds the schema, or says that there is none.
     fn inferred(&self, _channel: usize) -> Option<&jsonl::Inferred> {
         None
+    }
+
+    /// The data of one of its attachments.
+    ///
+    /// # Errors
+    /// Where it can't be read, or is not what was recorded.
+    fn attachment(&self, _: &Attachment) -> io::Result<Bytes> {
+        Err(io::ErrorKind::NotFound.into())
     }
 
     /// Its messages from the log time `from` on (inclusive), those of the channels that `channels` names.

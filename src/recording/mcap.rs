@@ -4,11 +4,13 @@
 //! the file's index describes. A cursor then merges the spans of that index. Every
 //! length in the file is checked against what is there before anything is allocated or skipped by it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::mcap::MAGIC;
+use bytes::Bytes;
 
 use self::chunk::{Damage, SpanLoader, count_indexed};
 use self::cursor::McapCursor;
@@ -20,8 +22,8 @@ use self::scan::scan_records;
 use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
-    ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Place, Problems, Reader, ScanProgress, Source,
-    Summary,
+    Attachment, ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Place, Problems, Reader,
+    ScanProgress, Source, Summary,
 };
 use crate::time::Timestamp;
 
@@ -43,6 +45,9 @@ mod testing;
 mod tests;
 mod walk;
 mod window;
+
+/// Size of the CRC at the end of an attachment, in bytes.
+const CRC: u64 = 4;
 
 /// What reader and cursors have in common.
 struct Shared {
@@ -71,6 +76,10 @@ struct McapReader {
 impl Reader for McapReader {
     fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    fn attachment(&self, attachment: &Attachment) -> io::Result<Bytes> {
+        read_attachment(&*self.shared.source, attachment)
     }
 
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
@@ -111,6 +120,22 @@ impl Shared {
         );
         self.problems.note(&self.path, Place::Offset(span.offset), text);
     }
+}
+
+/// The data of an attachment, checked against its CRC where it has one (MCAP specification, Attachment).
+fn read_attachment(source: &dyn Source, attachment: &Attachment) -> io::Result<Bytes> {
+    let Attachment { offset, head_bytes, bytes, .. } = *attachment;
+    let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
+    let length = head_bytes.checked_add(bytes).and_then(|length| length.checked_add(CRC));
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let length = length.ok_or_else(|| wrong("the attachment is larger than this machine can address"))?;
+    let record = source.read_at(offset - head_bytes, length)?;
+    let (checked, crc) = record.split_at(length - CRC as usize);
+    let claimed = crc.iter().rev().fold(0, |crc, byte| crc << 8 | u32::from(*byte));
+    if claimed != 0 && claimed != crc32fast::hash(checked) {
+        return Err(wrong("the attachment's CRC is wrong: it is not what was recorded"));
+    }
+    Ok(record.slice(head_bytes as usize..checked.len()))
 }
 
 /// Opens an MCAP file.

@@ -2,13 +2,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::topics::{PlayedChannels, Recorded, play_channels};
 use super::{
-    Channel, ChannelMap, Cursor, FileSource, Kind, Message, OpenContext, OpenError, OpenOptions, Place,
-    Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl, kind, mcap,
+    Attachment, Channel, ChannelMap, Cursor, FileSource, Kind, Message, OpenContext, OpenError, OpenOptions,
+    Place, Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl, kind, mcap,
 };
 use crate::time::Timestamp;
 
@@ -118,6 +121,29 @@ impl Recording {
     /// The ROS distribution that recorded it (`humble`, `noetic`, ...), where one of the files says it.
     pub fn ros_distro(&self) -> Option<String> {
         self.files().find_map(|(_, summary)| summary.ros_distro())
+    }
+
+    /// The attachment of this name: the first one, where several have it.
+    fn find_attachment(&self, name: &str) -> Option<(&RecordedFile, &Attachment)> {
+        self.files.iter().find_map(|file| {
+            let attachments = &file.reader.summary().attachments;
+            Some((file, attachments.iter().find(|attachment| attachment.name == name)?))
+        })
+    }
+
+    /// Size in bytes of the attachment of this name, where there is one: the first of all files.
+    pub fn attachment_size(&self, name: &str) -> Option<u64> {
+        Some(self.find_attachment(name)?.1.bytes)
+    }
+
+    /// The attachment of this name: the first of all files. How large it is, and whether that is too much, is up
+    /// to the caller.
+    ///
+    /// # Errors
+    /// Where there is none, or it can't be read, or is not what was recorded.
+    pub fn attachment(&self, name: &str) -> io::Result<Bytes> {
+        let (file, attachment) = self.find_attachment(name).ok_or(io::ErrorKind::NotFound)?;
+        file.reader.attachment(attachment)
     }
 
     /// The messages of the played channels from the log time `from` on (inclusive), in log time order;

@@ -1,5 +1,6 @@
 //! Whole files, opened and played.
 
+mod attachments;
 mod damage;
 mod hostile;
 mod index;

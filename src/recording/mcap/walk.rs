@@ -395,6 +395,7 @@ impl<'a> Walk<'a> {
             log_time: Timestamp::from_nanos(head.log_time),
             bytes: head.data_length,
             offset: at + FRAME + head.data_at,
+            head_bytes: head.data_at,
         });
     }
 
