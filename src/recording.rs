@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::time::Timestamp;
 
+mod density;
 pub mod jsonl;
 mod kind;
 pub mod mcap;
@@ -24,6 +25,7 @@ mod source;
 mod tests;
 mod topics;
 
+pub use density::Density;
 pub use kind::Kind;
 pub use merge::Recording;
 pub use problems::{Place, Problem, Problems};
@@ -182,6 +184,9 @@ pub trait Reader: Send + Sync {
     fn inferred(&self, _channel: usize) -> Option<&jsonl::Inferred> {
         None
     }
+
+    /// Counts its messages, those of the channels that `channels` names, by its index.
+    fn density(&self, channels: &ChannelMap, density: &mut Density, cancelled: &dyn Fn() -> bool);
 
     /// The data of one of its attachments.
     ///

@@ -15,9 +15,10 @@ use crate::playback::{
     Audience, Command, LoopTime, Position, Range, Rate, ReadAhead, ReadAheadOptions, ReadPool, Remote,
     Repeat, Scheduler, Timeline, TimelineOptions,
 };
-use crate::recording::Recording;
+use crate::recording::{Density, Recording};
 use crate::server::{
-    Assets, Attachments, Playing, Presence, Server, ServerOptions, SessionMode, Stage, Traffic, Visits,
+    Archive, Assets, Attachments, Playing, Presence, Program, Server, ServerOptions, SessionMode, Stage,
+    Traffic, Visits,
 };
 use crate::time::Timestamp;
 
@@ -161,6 +162,18 @@ struct Theatre {
     scheduler: Arc<Scheduler>,
 }
 
+/// What a recording has in the part that is played.
+struct Dated {
+    recording: Arc<Recording>,
+    range: Range,
+}
+
+impl Archive for Dated {
+    fn density(&self, parts: usize) -> Density {
+        self.recording.density((self.range.start, self.range.end), parts, &|| false)
+    }
+}
+
 /// The files that a recording carries with it.
 struct Attached(Arc<Recording>);
 
@@ -241,21 +254,25 @@ impl Replay {
             control: options.control,
             session: options.session,
         };
-        let problems = Arc::clone(recording.problems());
-        let channels = recording.channels().to_vec();
         let recording = Arc::new(recording);
         let attachments = Attached(Arc::clone(&recording));
         let assets = Assets::new(Box::new(attachments), options.assets.as_deref())?;
         let scheduler = Arc::new(Scheduler::start()?);
-        let stage = Theatre {
-            recording,
+        let program = Program {
+            channels: recording.channels().to_vec(),
             range,
-            options: options.clone(),
-            pool: ReadPool::new(READERS)?,
-            scheduler: Arc::clone(&scheduler),
+            problems: Arc::clone(recording.problems()),
+            assets,
+            archive: Arc::new(Dated { recording: Arc::clone(&recording), range }),
+            stage: Box::new(Theatre {
+                recording,
+                range,
+                options: options.clone(),
+                pool: ReadPool::new(READERS)?,
+                scheduler: Arc::clone(&scheduler),
+            }),
         };
-        let server =
-            Server::start(listener, &channels, range, problems, &server_options, Box::new(stage), assets)?;
+        let server = Server::start(listener, program, &server_options)?;
         Ok(Replay { server, scheduler, range })
     }
 

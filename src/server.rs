@@ -23,10 +23,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use assets::{AssetError, Assets, Attachments};
@@ -35,12 +35,15 @@ pub use links::{Links, ws_url};
 pub use show::{Playing, Stage, Visits};
 
 use crate::playback::{Position, Range, Remote};
-use crate::recording::{Channel, Problems};
+use crate::recording::{Channel, Density, Problems};
 use catalog::Catalog;
 use hub::Hub;
 
 /// How long to wait before connections are accepted again where the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many streams of events may be open at the same time.
+const EVENT_STREAMS: usize = 64;
 
 /// What a server tells its clients, and what it grants them.
 #[derive(Clone, Debug)]
@@ -71,6 +74,29 @@ pub enum SessionMode {
     Client,
 }
 
+/// What is served.
+pub struct Program {
+    /// The channels that clients can subscribe to.
+    pub channels: Vec<Channel>,
+    /// The part of the recording that is played.
+    pub range: Range,
+    /// What clients are told of the recording.
+    pub problems: Arc<Problems>,
+    /// Starts the timelines that clients watch.
+    pub stage: Box<dyn Stage>,
+    /// Finds the files that clients fetch.
+    pub assets: Assets,
+    /// Knows what is when.
+    pub archive: Arc<dyn Archive>,
+}
+
+/// Knows what a recording has at which times.
+pub trait Archive: Send + Sync {
+    /// How many messages each channel has in each of so many equal parts of the range that is played. May take a
+    /// while.
+    fn density(&self, parts: usize) -> Density;
+}
+
 /// Serves the channels of a recording to every client that connects.
 #[derive(Debug)]
 pub struct Server {
@@ -95,26 +121,27 @@ enum Shutdown {
 }
 
 impl Server {
-    /// Starts to accept connections. `stage` starts the timelines of `range` that the clients watch, `assets`
-    /// finds what they fetch. Must be called inside a tokio runtime.
+    /// Starts to accept connections. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// Where the listener has no address.
-    pub fn start(
-        listener: TcpListener,
-        channels: &[Channel],
-        range: Range,
-        problems: Arc<Problems>,
-        options: &ServerOptions,
-        stage: Box<dyn Stage>,
-        assets: Assets,
-    ) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, program: Program, options: &ServerOptions) -> io::Result<Self> {
+        let Program { channels, range, problems, stage, assets, archive } = program;
         let address = listener.local_addr()?;
         let catalog = Arc::new(Catalog::new(channels, range, options));
         let hub = Arc::new(Hub::new(catalog, problems, stage, assets, options));
         let (shutdown, stop) = watch::channel(Shutdown::No);
         let (alive, sessions) = mpsc::channel(1);
-        let door = Door { hub: Arc::clone(&hub), stop, alive };
+        let door = Door {
+            hub: Arc::clone(&hub),
+            stop,
+            alive,
+            archive,
+            density: Arc::default(),
+            streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
+            listening: address,
+            started: Instant::now(),
+        };
         let accepting = tokio::spawn(accept(listener, door));
         let watching =
             [tokio::spawn(hub::watch(Arc::clone(&hub))), tokio::spawn(hub::tell(Arc::clone(&hub)))];
@@ -197,6 +224,14 @@ struct Door {
     stop: watch::Receiver<Shutdown>,
     /// Held by every session while it lives.
     alive: mpsc::Sender<()>,
+    archive: Arc<dyn Archive>,
+    /// How many messages there are at which times, once somebody has asked for it.
+    density: Arc<OnceCell<Density>>,
+    /// One for each stream of events that may be open.
+    streams: Arc<Semaphore>,
+    /// Where the server listens, and since when.
+    listening: SocketAddr,
+    started: Instant,
 }
 
 async fn accept(listener: TcpListener, door: Door) {

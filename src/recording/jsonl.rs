@@ -16,7 +16,7 @@ pub use self::inferred::Inferred;
 use self::opening::Contents;
 pub(super) use self::schema::name_from_topic;
 pub(super) use self::topics::unused_name;
-use super::{ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Reader, Source, Summary};
+use super::{ChannelMap, Cursor, Density, Kind, Message, OpenContext, OpenError, Reader, Source, Summary};
 use crate::time::Timestamp;
 
 mod cursor;
@@ -79,6 +79,18 @@ impl Reader for JsonlReader {
 
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor> {
         Box::new(JsonlCursor::new(Arc::clone(&self.file), from, channels))
+    }
+
+    fn density(&self, channels: &ChannelMap, density: &mut Density, cancelled: &dyn Fn() -> bool) {
+        for position in 0..self.file.index.len() {
+            if position % 65_536 == 0 && cancelled() {
+                return;
+            }
+            let entry = self.file.index.entry(position);
+            if let Some(&Some(channel)) = channels.get(entry.channel as usize) {
+                density.add(channel, entry.log_time, 1);
+            }
+        }
     }
 
     fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message> {

@@ -22,13 +22,14 @@ use self::scan::scan_records;
 use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
-    Attachment, ChannelMap, Cursor, Kind, Message, OpenContext, OpenError, Place, Problems, Reader,
+    Attachment, ChannelMap, Cursor, Density, Kind, Message, OpenContext, OpenError, Place, Problems, Reader,
     ScanProgress, Source, Summary,
 };
 use crate::time::Timestamp;
 
 mod chunk;
 mod cursor;
+mod density;
 mod entries;
 mod fields;
 mod findings;
@@ -76,6 +77,11 @@ struct McapReader {
 impl Reader for McapReader {
     fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    fn density(&self, channels: &ChannelMap, density: &mut Density, cancelled: &dyn Fn() -> bool) {
+        let routes = Routes::new(&self.shared.ids, channels, &self.shared.undescribed);
+        density::count(&self.shared, &routes, density, cancelled);
     }
 
     fn attachment(&self, attachment: &Attachment) -> io::Result<Bytes> {

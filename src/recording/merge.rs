@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::topics::{PlayedChannels, Recorded, play_channels};
 use super::{
-    Attachment, Channel, ChannelMap, Cursor, FileSource, Kind, Message, OpenContext, OpenError, OpenOptions,
-    Place, Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl, kind, mcap,
+    Attachment, Channel, ChannelMap, Cursor, Density, FileSource, Kind, Message, OpenContext, OpenError,
+    OpenOptions, Place, Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl,
+    kind, mcap,
 };
 use crate::time::Timestamp;
 
@@ -121,6 +122,21 @@ impl Recording {
     /// The ROS distribution that recorded it (`humble`, `noetic`, ...), where one of the files says it.
     pub fn ros_distro(&self) -> Option<String> {
         self.files().find_map(|(_, summary)| summary.ros_distro())
+    }
+
+    /// How many messages each played channel has in each of so many equal parts of a range of log times, by the
+    /// files' indexes. May read a few bytes of every chunk; `cancelled` is asked from time to time.
+    pub fn density(
+        &self,
+        range: (Timestamp, Timestamp),
+        parts: usize,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Density {
+        let mut density = Density::new(range, self.channels.len(), parts);
+        for (file, map) in self.files.iter().zip(&self.maps) {
+            file.reader.density(map, &mut density, cancelled);
+        }
+        density
     }
 
     /// The attachment of this name: the first one, where several have it.

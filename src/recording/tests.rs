@@ -174,8 +174,47 @@ impl Reader for Part {
         Box::new(Given(messages.into_iter()))
     }
 
+    fn density(&self, channels: &ChannelMap, density: &mut Density, _: &dyn Fn() -> bool) {
+        self.messages.iter().for_each(|message| density.add(channels[0].unwrap(), message.log_time, 1));
+    }
+
     fn last_before(&self, _: Timestamp, _: ChannelMap) -> Vec<Message> {
         Vec::new()
+    }
+}
+
+/// What a cursor counts in the same parts of the range.
+fn counted(recording: &Recording, range: (Timestamp, Timestamp), parts: usize) -> Density {
+    let mut density = Density::new(range, recording.channels().len(), parts);
+    let mut cursor = recording.cursor(Timestamp::MIN);
+    while let Some(message) = cursor.next() {
+        density.add(message.channel, message.log_time, 1);
+    }
+    density
+}
+
+#[test]
+fn the_density_is_what_a_cursor_counts() {
+    for name in ["demo.mcap", "demo.jsonl", "ros2.mcap"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+        let problems = Arc::new(Problems::default());
+        let files = [path.clone(), path];
+        let mut recording = Recording::open(&files, &OpenOptions::default(), problems, &|_| {}).unwrap();
+        let topic = recording.channels()[1].topic.clone();
+        for _ in 0..2 {
+            let (first, last) = recording.time_range().unwrap();
+            let middle = first.saturating_add(last.since(first) / 2);
+            for range in [(first, last), (first, middle), (middle, middle)] {
+                let density = recording.density(range, 50, &|| false);
+                assert_eq!(density, counted(&recording, range, 50), "{name}");
+                assert!(density.is_exact());
+            }
+            // And of one topic only.
+            let selection = TopicSelection::default().including(&[&topic]).unwrap();
+            recording.select(&selection).unwrap();
+        }
+        let nothing = recording.density(recording.time_range().unwrap(), 50, &|| true);
+        assert_eq!(nothing.counts()[0].iter().sum::<u32>(), 0, "it was cancelled");
     }
 }
 

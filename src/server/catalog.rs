@@ -20,8 +20,6 @@ pub(super) struct Catalog {
     pub name: String,
     pub range: Range,
     pub channels: Vec<Channel>,
-    /// New for every run, so that clients know that they have to forget what they saw.
-    pub run_id: String,
     /// Frames that every client gets when it connects.
     pub server_info: Bytes,
     pub advertise: Vec<Bytes>,
@@ -38,21 +36,20 @@ struct Played {
 }
 
 impl Catalog {
-    pub fn new(channels: &[Channel], range: Range, options: &ServerOptions) -> Self {
+    pub fn new(channels: Vec<Channel>, range: Range, options: &ServerOptions) -> Self {
         let run_id = random_id();
         Catalog {
             name: options.name.clone(),
             range,
             server_info: server_info(&run_id, range, options),
-            advertise: advertise(channels),
+            advertise: advertise(&channels),
             services: options.control.then(|| {
                 services::with_advertised(|services| {
                     frame::text(&ServerMessage::AdvertiseServices { services }.to_json())
                 })
             }),
             played: channels.iter().map(|_| Played::default()).collect(),
-            channels: channels.to_vec(),
-            run_id,
+            channels,
         }
     }
 
@@ -123,6 +120,7 @@ fn advertise(channels: &[Channel]) -> Vec<Bytes> {
     frames
 }
 
+/// New for every run, so that clients know that they have to forget what they saw.
 fn random_id() -> String {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());

@@ -1,15 +1,17 @@
 //! Plain HTTP, and the way from it to WebSocket.
 
+mod api;
+mod commands;
+mod describe;
+mod guard;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::header::{CONNECTION, HOST, UPGRADE};
+use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower_service::Service as _;
 
-use super::{Door, Links, session};
+use super::{Door, session};
 use crate::foxglove::Subprotocol;
 
 /// How long a client may take to send the header of a request.
@@ -29,14 +31,15 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!("{address}: the system keeps Nagle's algorithm on: {error}");
     }
-    let pages = pages(&door.hub.catalog().name);
+    let pages = api::routes(door.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let (door, mut pages) = (door.clone(), pages.clone());
         async move {
             let response = if wants_websocket(request.headers()) {
                 upgrade(request, address, door)
             } else {
-                pages.call(request).await.unwrap_or_else(|never: Infallible| match never {})
+                let response = pages.call(request).await;
+                api::harden(response.unwrap_or_else(|never: Infallible| match never {}))
             };
             Ok::<_, Infallible>(response)
         }
@@ -54,18 +57,6 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
         },
         _ = stop.wait_for(|shutdown| *shutdown != super::Shutdown::No) => {}
     }
-}
-
-/// What is served to browsers.
-fn pages(name: &str) -> Router {
-    async fn home(State(name): State<String>, headers: HeaderMap) -> String {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8765");
-        let Links { ws, foxglove, lichtblick } = Links::new(host);
-        format!(
-            "fgplay plays {name}\n\nOpen a Foxglove WebSocket connection to {ws}\nFoxglove:   {foxglove}\nLichtblick: {lichtblick}\n"
-        )
-    }
-    Router::new().route("/", get(home)).with_state(name.to_owned())
 }
 
 fn wants_websocket(headers: &HeaderMap) -> bool {

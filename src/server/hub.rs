@@ -1,6 +1,6 @@
 //! Who is connected, and what all of them hear.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,9 @@ const POSITION: Duration = Duration::from_millis(500);
 
 /// How often clients are told of what changed beside the messages.
 const NEWS: Duration = Duration::from_secs(1);
+
+/// Over how many such rounds the speed of topics is taken.
+const SAMPLES: usize = 3;
 
 /// For how many such rounds a client has to keep up before it counts as having caught up.
 const CALM_ROUNDS: u32 = 5;
@@ -71,6 +74,8 @@ pub(super) struct Hub {
     state: Mutex<State>,
     presence: watch::Sender<Presence>,
     endings: watch::Sender<u64>,
+    /// What was played of each channel, as of the last rounds of news.
+    samples: Mutex<VecDeque<(Instant, Vec<(u64, u64)>)>>,
 }
 
 struct State {
@@ -134,12 +139,40 @@ impl Hub {
             state: Mutex::new(state),
             presence: watch::Sender::default(),
             endings,
+            samples: Mutex::default(),
         }
     }
 
     /// Whether clients may control playback.
     pub fn control(&self) -> bool {
         self.options.control
+    }
+
+    /// What clients are told and granted.
+    pub fn options(&self) -> &ServerOptions {
+        &self.options
+    }
+
+    /// How many messages and bytes of each channel were played in a second of the last few.
+    pub fn speeds(&self) -> Vec<(f64, f64)> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some((from, before)), Some((to, after))) = (samples.front(), samples.back()) else {
+            return vec![(0.0, 0.0); self.catalog.channels.len()];
+        };
+        let seconds = to.duration_since(*from).as_secs_f64();
+        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let pairs = before.iter().zip(after);
+        pairs
+            .map(|(before, after)| (per_second(after.0 - before.0), per_second(after.1 - before.1)))
+            .collect()
+    }
+
+    fn sample(&self) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.push_back((Instant::now(), self.catalog.played().collect()));
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
     }
 
     /// What is played.
@@ -373,6 +406,7 @@ pub(super) async fn watch(hub: Arc<Hub>) {
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
+        hub.sample();
         let problems = hub.problems.list();
         let mut state = hub.lock();
         let known = std::mem::replace(&mut state.problems, problems.len());

@@ -493,6 +493,12 @@ impl Outbox {
         self.written.load(Ordering::Relaxed)
     }
 
+    /// How many channels are subscribed to, and how many bytes of messages wait.
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.channels.len(), state.waiting.bytes())
+    }
+
     /// What became of the messages so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts.clone()

@@ -57,7 +57,7 @@ pub(super) async fn run(
     address: SocketAddr,
     door: Door,
 ) {
-    let Door { hub, stop, alive } = door;
+    let Door { hub, stop, alive, .. } = door;
     let guest = hub.welcome(address, protocol);
     tracing::info!("client {address} connected ({})", protocol.name());
     let (read, write) = socket.into_split();

@@ -116,6 +116,12 @@ pub fn message_index_count(content: &[u8]) -> Result<(u16, u64), TooShort> {
     Ok((channel, fields.short_bytes()?.len() as u64 / 16))
 }
 
+/// The channel id, and its messages' log times and places, 16 bytes each.
+pub fn message_index(content: &[u8]) -> Result<(u16, &[u8]), TooShort> {
+    let mut fields = Fields::new(content);
+    Ok((fields.u16()?, fields.short_bytes()?))
+}
+
 pub fn chunk_index(content: &[u8]) -> Result<ChunkIndex<'_>, TooShort> {
     let mut fields = Fields::new(content);
     Ok(ChunkIndex {

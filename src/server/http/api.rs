@@ -1,0 +1,250 @@
+//! What is served beside WebSocket: the control page, the API, health and metrics.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::commands::Action;
+use super::{describe, guard};
+use crate::playback::Position;
+use crate::server::show::Show;
+use crate::server::{Door, Links, Shutdown};
+
+/// The control page: all of it, with its styles and scripts.
+const PAGE: &str = include_str!("page.html");
+
+/// What the control page may do: nothing but talk to this server.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The largest body that is taken, in bytes.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// How long a command may take to be carried out.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How soon after each other events are sent at the most.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A request that is not carried out: status, and a sentence that says why.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}
+
+/// All that is served.
+pub(super) fn routes(door: Door) -> Router {
+    Router::new()
+        .route("/", get(home))
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/recording", get(recording))
+        .route("/api/density", get(density))
+        .route("/api/state", get(state))
+        .route("/api/events", get(events))
+        .route("/api/{action}", post(command))
+        .fallback(nothing)
+        .method_not_allowed_fallback(other_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(door)
+}
+
+fn host(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8765")
+}
+
+/// The control page for browsers, and for all others where to connect.
+async fn home(State(door): State<Door>, headers: HeaderMap) -> Response {
+    let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or("");
+    if accepts.contains("text/html") {
+        let headers = [
+            (CONTENT_TYPE, "text/html; charset=utf-8"),
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (X_FRAME_OPTIONS, "DENY"),
+            (CACHE_CONTROL, "no-store"),
+        ];
+        return (headers, PAGE).into_response();
+    }
+    let Links { ws, foxglove, lichtblick } = Links::new(host(&headers));
+    let name = &door.hub.catalog().name;
+    format!(
+        "fgplay plays {name}\n\nOpen a Foxglove WebSocket connection to {ws}\nFoxglove:   {foxglove}\nLichtblick: {lichtblick}\n"
+    )
+    .into_response()
+}
+
+async fn health(State(door): State<Door>) -> Response {
+    // What commands a timeline that is driven no more hears of no change ever again.
+    let broken = door.hub.shared().is_some_and(|show| show.remote().watch().has_changed().is_err());
+    if broken {
+        return (StatusCode::SERVICE_UNAVAILABLE, "playback broke off by a fault\n").into_response();
+    }
+    "ok\n".into_response()
+}
+
+async fn metrics(State(door): State<Door>) -> Response {
+    let text = describe::metrics(&door.hub, door.started);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+fn json_response(value: Value) -> Response {
+    ([(CACHE_CONTROL, "no-store")], Json(value)).into_response()
+}
+
+async fn recording(State(door): State<Door>, headers: HeaderMap) -> Response {
+    json_response(describe::recording(&door.hub, host(&headers)))
+}
+
+async fn state(State(door): State<Door>) -> Response {
+    json_response(describe::state(&door.hub))
+}
+
+/// Counted at the first request, which may read a little of every chunk.
+async fn density(State(door): State<Door>) -> Response {
+    let archive = Arc::clone(&door.archive);
+    let count = || tokio::task::spawn_blocking(move || archive.density(describe::PARTS));
+    let density = door.density.get_or_try_init(count).await;
+    match density {
+        Ok(density) => json_response(json!({
+            "exact": density.is_exact(),
+            "topics": density.counts(),
+        })),
+        Err(_) => {
+            Refusal(StatusCode::INTERNAL_SERVER_ERROR, "counting failed by a fault".into()).into_response()
+        }
+    }
+}
+
+/// The state whenever it changes, and from time to time, as server-sent events.
+async fn events(State(door): State<Door>) -> Response {
+    let Ok(permit) = Arc::clone(&door.streams).try_acquire_owned() else {
+        let reason = "too many streams of events are open; GET /api/state tells the same once";
+        return Refusal(StatusCode::SERVICE_UNAVAILABLE, reason.into()).into_response();
+    };
+    let stream = stream::unfold((door, None, permit), next_event);
+    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+}
+
+type Stream = (Door, Option<(Instant, String)>, OwnedSemaphorePermit);
+
+async fn next_event((mut door, last, permit): Stream) -> Option<(Result<Event, Infallible>, Stream)> {
+    let mut told = String::new();
+    if let Some((at, last)) = last {
+        let position = door.hub.shared().map(|show| show.remote().watch());
+        let changed = async {
+            match position {
+                Some(mut position) => {
+                    position.mark_unchanged();
+                    position.changed().await.is_ok()
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = timeout(describe::BEAT, changed) => {}
+            _ = door.stop.wait_for(|stop| *stop != Shutdown::No) => return None,
+        }
+        tokio::time::sleep_until(at + PAUSE).await;
+        told = last;
+    }
+    loop {
+        let state = describe::state(&door.hub).to_string();
+        if state != told {
+            let event = Event::default().event("state").data(&state);
+            return Some((Ok(event), (door, Some((Instant::now(), state)), permit)));
+        }
+        // Nothing is new: a comment keeps the connection alive.
+        tokio::select! {
+            () = tokio::time::sleep(describe::BEAT) => {}
+            _ = door.stop.wait_for(|stop| *stop != Shutdown::No) => return None,
+        }
+    }
+}
+
+/// Carries out a command, and answers with where playback is since then.
+async fn command(
+    State(door): State<Door>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let action = Action::ALL.into_iter().find(|(action, _)| *action == name).map(|(_, action)| action);
+    let action = action.ok_or_else(|| no_such("/api/", &name))?;
+    if !door.hub.control() {
+        let reason = "this server lets nobody control its playback (--control none)";
+        return Err(Refusal(StatusCode::FORBIDDEN, reason.into()));
+    }
+    guard::check(&headers, door.listening).map_err(|reason| Refusal(StatusCode::FORBIDDEN, reason.into()))?;
+    let wrong = |reason: String| Refusal(StatusCode::BAD_REQUEST, reason);
+    let body: Value = if body.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&body) }
+        .map_err(|error| wrong(format!("the body can't be read as JSON: {error}")))?;
+    let show = chosen(&door, &body)?;
+    let before = show.remote().position();
+    let command = action.command(&body, &before, door.hub.catalog().range).map_err(wrong)?;
+    let (done, carried_out) = oneshot::channel();
+    // Where nobody waits any more, the one who asked is gone.
+    let tell = Box::new(move |position: &Position| done.send(*position).unwrap_or_default());
+    show.remote().request(vec![command], tell);
+    match timeout(PATIENCE, carried_out).await {
+        Ok(Ok(position)) => Ok(json_response(describe::timeline(&door.hub, &position, show.is_waiting()))),
+        _ => {
+            let reason =
+                "the command was given, but is not carried out yet: reading the recording takes long";
+            Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, reason.into()))
+        }
+    }
+}
+
+/// The timeline that a command is for.
+fn chosen(door: &Door, body: &Value) -> Result<Arc<Show>, Refusal> {
+    if let Some(shared) = door.hub.shared() {
+        return Ok(Arc::clone(shared));
+    }
+    let Some(id) = body["client"].as_u64() else {
+        let reason = "every client has a timeline of its own here: \"client\" has to say whose, by its id in /api/state";
+        return Err(Refusal(StatusCode::CONFLICT, reason.into()));
+    };
+    let client = door.hub.clients().into_iter().find(|client| client.id == id);
+    let client = client.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("there is no client {id}")))?;
+    Ok(client.show)
+}
+
+async fn nothing(uri: Uri) -> Refusal {
+    no_such("", uri.path())
+}
+
+async fn other_method() -> Refusal {
+    let reason = "this address takes another method: what tells something GET, what changes something POST";
+    Refusal(StatusCode::METHOD_NOT_ALLOWED, reason.into())
+}
+
+fn no_such(before: &str, name: &str) -> Refusal {
+    let name = crate::foxglove::shortened(name);
+    Refusal(StatusCode::NOT_FOUND, format!("there is nothing at {before}{name}; the control page is at /"))
+}
+
+/// No page may be read as something that it does not say it is.
+pub(super) fn harden(mut response: Response) -> Response {
+    response.headers_mut().entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    response
+}
