@@ -351,6 +351,9 @@ impl Replay {
 
 /// Begins playback when what it waits for has come.
 async fn begin(options: ReplayOptions, mut visits: watch::Receiver<Visits>, remote: Remote) {
+    if options.start_paused {
+        return;
+    }
     let come = match options.start {
         Start::Now => Ok(()),
         Start::Client => visits.wait_for(|visits| visits.connected > 0).await.map(drop),
@@ -363,9 +366,7 @@ async fn begin(options: ReplayOptions, mut visits: watch::Receiver<Visits>, remo
         tokio::time::timeout(SETTLED_AT_LAST, settled(&mut visits)).await.unwrap_or_default();
     }
     tokio::time::sleep(options.delay).await;
-    if !options.start_paused {
-        remote.command(Command::Begin);
-    }
+    remote.command(Command::Begin);
 }
 
 /// Waits until nobody has come or subscribed for a moment.

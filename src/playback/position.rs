@@ -30,6 +30,8 @@ pub struct Position {
     pub pass: u64,
     /// Whether another pass follows this one.
     pub repeats: bool,
+    /// Whether somebody has said whether to play.
+    pub commanded: bool,
     /// How many messages the last [`Command::Step`](super::Command::Step) has played so far.
     pub stepped: u64,
     /// Where time will jump to, while it passes a silence that is cut short.

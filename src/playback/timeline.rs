@@ -613,6 +613,7 @@ impl<F: Feed> Timeline<F> {
             rate: self.rate,
             pass: self.pass,
             repeats: self.more_passes != Repeat::Times(0),
+            commanded: self.commanded,
             stepped: self.stepped,
             skips_to: self.skips_to,
             still,

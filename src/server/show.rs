@@ -131,7 +131,7 @@ impl Show {
 
     /// Whether the timeline waits for the moment to begin.
     pub fn is_waiting(&self) -> bool {
-        !self.playing.starting.is_finished()
+        !self.playing.starting.is_finished() && !self.remote().position().commanded
     }
 
     /// Takes in a client, and tells it what there is.

@@ -3,6 +3,7 @@
 mod arguments;
 mod client;
 mod control;
+mod http;
 mod program;
 mod recordings;
 mod serving;
