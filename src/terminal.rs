@@ -1,5 +1,6 @@
 //! What is shown while it runs: log lines, and below them a bar.
 
+mod keys;
 mod log;
 mod progress;
 mod scan;
@@ -8,6 +9,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
+pub(crate) use keys::{HELP, Key, Keys, Suspension};
 pub(crate) use progress::Progress;
 pub(crate) use scan::ScanBar;
 

@@ -299,6 +299,10 @@ pub(super) struct Output {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
 
+    /// Do not take keys from the terminal: space for pause, arrows, and so on (? lists them).
+    #[arg(long)]
+    pub disable_keyboard_controls: bool,
+
     /// When to use colour.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Color,

@@ -1,17 +1,18 @@
 //! `fgplay RECORDING...`: play it.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::arguments::{Arguments, AtEnd, Control, LoopTime, Session, Start};
+use super::arguments::{Arguments, AtEnd, Control, LogFormat, LoopTime, Output, Session, Start};
 use super::{Failure, Outcome};
-use crate::terminal::{Progress, ScanBar, Terminal, count, printable};
+use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
 use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions};
@@ -73,8 +74,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options.name, &summary);
+        let keys = keys(&arguments.output);
         let strict = arguments.reading.strict.then_some(&*damage);
-        play(replay, playback.at_end, &problems, strict, signals, &terminal).await
+        play(replay, playback.at_end, &problems, strict, signals, keys, &terminal).await
     })
 }
 
@@ -184,6 +186,49 @@ fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
     }
 }
 
+/// Starts to listen to keys, where somebody sits in front of them.
+fn keys(output: &Output) -> Option<Keys> {
+    let wanted = !output.disable_keyboard_controls && output.log_format == LogFormat::Text;
+    let keys = (wanted && io::stderr().is_terminal()).then(Keys::start)??;
+    tracing::info!("press ? for keys");
+    Some(keys)
+}
+
+/// Does what the keys ask for, until one asks to end.
+async fn pressed(keys: &mut Option<Keys>, replay: &Replay) {
+    let Some(keys) = keys else { return std::future::pending().await };
+    let suspended = async {
+        match Suspension::listen() {
+            Ok(mut suspension) => suspension.follow().await,
+            Err(error) => {
+                tracing::debug!("can't listen for signals: {error}");
+                std::future::pending().await
+            }
+        }
+    };
+    let followed = async {
+        loop {
+            let key = keys.next().await;
+            match (key, replay.remote()) {
+                (Key::Quit, _) => return,
+                (Key::Help, _) => HELP.lines().for_each(|line| tracing::info!("{line}")),
+                (_, None) => tracing::info!(
+                    "every viewer has a timeline of its own here; the page in the browser controls each"
+                ),
+                (key, Some(remote)) => {
+                    if let Some(command) = key.command(&remote.position(), replay.range(), Instant::now()) {
+                        remote.command(command);
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = suspended => {}
+        () = followed => {}
+    }
+}
+
 /// Lets it play until it is over or stopped.
 async fn play(
     mut replay: Replay,
@@ -191,6 +236,7 @@ async fn play(
     problems: &Problems,
     strict: Option<&Notify>,
     mut signals: Signals,
+    mut keys: Option<Keys>,
     terminal: &Terminal,
 ) -> Result<Outcome, Failure> {
     let mut progress = Progress::new(terminal, replay.range());
@@ -210,6 +256,7 @@ async fn play(
         over = over => over.map_or_else(End::BrokenOff, |()| End::Over),
         () = signals.next() => End::Stopped,
         () = damaged => End::Damaged,
+        () = pressed(&mut keys, &replay) => End::Stopped,
         () = progress.follow(&replay) => End::Over,
     };
     progress.finish();
@@ -223,7 +270,10 @@ async fn play(
     let traffic = tokio::select! {
         traffic = replay.stop() => traffic,
         // Asked twice, it does not wait for anybody any more.
-        () = signals.next() => std::process::exit(130),
+        () = signals.next() => {
+            drop(keys);
+            std::process::exit(130);
+        }
     };
     sum_up(end, problems, traffic)
 }
@@ -287,6 +337,8 @@ struct Signals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -297,6 +349,7 @@ impl Signals {
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
         })
     }
 
@@ -311,6 +364,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
         #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_err() {

@@ -155,6 +155,9 @@ impl Progress {
         if let Some(to) = position.skips_to {
             parts.push(format!("skips a silence to {}", format_duration(to.since(self.range.start))));
         }
+        if position.repeats {
+            parts.push("loop".into());
+        }
         if position.pass > 1 {
             parts.push(format!("pass {}", count(position.pass)));
         }
