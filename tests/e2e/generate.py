@@ -132,3 +132,21 @@ def write_parts(first: Path, second: Path) -> None:
                 data = json.dumps({"file": path.stem, "number": number}).encode()
                 writer.add_message(own if number % 4 == 0 else shared, time, data, time)
             writer.finish()
+
+
+# How long nothing happens in the recording of `write_silence`.
+SILENCE_SECONDS = 30
+
+
+def write_silence(path: Path) -> None:
+    """Four seconds, a long silence, and four seconds more."""
+    with path.open("wb") as file:
+        writer = Writer(file, compression=CompressionType.ZSTD)
+        writer.start()
+        schema = writer.register_schema("Pose", "jsonschema", b'{"type": "object"}')
+        channels = [writer.register_channel(topic, "json", schema) for topic in ("/pose", "/other")]
+        for number in range(402):
+            silence = SILENCE_SECONDS * 1000 * MILLISECOND if number >= 201 else 0
+            time = START + (number - (number >= 201)) * 20 * MILLISECOND + silence
+            writer.add_message(channels[number % 2], time, json.dumps({"number": number}).encode(), time)
+        writer.finish()

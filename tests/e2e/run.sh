@@ -49,4 +49,5 @@ export E2E_OUTPUT=$work/runs
 export PYTHONDONTWRITEBYTECODE=1
 
 "$work/venv/bin/python" "$here/test_compare.py"
+"$work/venv/bin/python" "$here/test_flow.py"
 exec "$work/venv/bin/python" "$here/run.py" "$@"

@@ -2,13 +2,15 @@
 //! message is read, and every request written, by the Foxglove SDK's own protocol types.
 //!
 //! ```text
-//! fgplay-e2e-sdk-client URL OUTPUT [--wait | --pause SPEED]
+//! fgplay-e2e-sdk-client URL OUTPUT [--wait | --pause SPEED | --control]
 //! ```
 //!
 //! With `--pause` it asks for a pause at this speed after some messages, and to play on once it is told that
 //! playback is paused.
 //!
-//! Output, stdout and `--wait` are those of `ws_protocol_client.mjs` beside this crate.
+//! Output, stdout, `--wait` and `--control` are those of `ws_protocol_client.mjs` beside this crate.
+
+mod control;
 
 use std::error::Error;
 use std::fs::File;
@@ -23,6 +25,8 @@ use foxglove::ws_protocol::server::{Advertise, MessageData, PlaybackState, Serve
 use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{ClientRequestBuilder, Message, WebSocket};
+
+use control::{Commands, Services};
 
 /// After how many messages a pause is asked for.
 const PAUSE_AFTER: u64 = 200;
@@ -42,12 +46,18 @@ struct Client {
     messages: u64,
     /// The speed at which a pause is asked for.
     pause: Option<f32>,
+    /// The services that are offered.
+    services: Services,
+    /// What is asked for on stdin, with `--control`.
+    commands: Option<Commands>,
 }
 
 /// The file that gets one JSON object per event.
 struct EventLog {
     file: File,
     start: Instant,
+    /// Whether stdout gets the same.
+    aloud: bool,
 }
 
 fn main() -> Result<()> {
@@ -61,12 +71,15 @@ fn main() -> Result<()> {
         _ => None,
     };
 
-    let mut log = EventLog { file: File::create(output)?, start: Instant::now() };
+    let aloud = option.as_deref() == Some("--control");
+    let mut log = EventLog { file: File::create(output)?, start: Instant::now(), aloud };
     let request = ClientRequestBuilder::new(url.parse()?).with_sub_protocol(SUBPROTOCOL);
     let (socket, response) = tungstenite::connect(request)?;
     let protocol = response.headers().get("sec-websocket-protocol").and_then(|name| name.to_str().ok());
     log.write("open", json!({ "protocol": protocol }))?;
-    Client { socket, log, channels: Vec::new(), wait, messages: 0, pause }.run()
+    let commands = if aloud { Some(control::commands(&socket)?) } else { None };
+    let services = Services::default();
+    Client { socket, log, channels: Vec::new(), wait, messages: 0, pause, services, commands }.run()
 }
 
 impl Client {
@@ -74,6 +87,7 @@ impl Client {
     fn run(mut self) -> Result<()> {
         let mut close = json!({ "code": 1006, "reason": "no close frame" });
         loop {
+            self.carry_out_commands()?;
             match self.socket.read() {
                 Ok(Message::Close(frame)) => {
                     let code = frame.as_ref().map_or(1005, |frame| u16::from(frame.code));
@@ -83,6 +97,8 @@ impl Client {
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => self.take(&message)?,
                 Ok(_) => {}
                 Err(tungstenite::Error::ConnectionClosed) => break,
+                // Time to look for commands.
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.log.write("error", json!({ "message": error.to_string() }))?;
                     break;
@@ -104,6 +120,25 @@ impl Client {
                 self.log.write("status", json!({ "level": status.level as u8, "message": status.message }))
             }
             Ok(ServerMessage::PlaybackState(state)) => self.take_state(&state),
+            Ok(ServerMessage::AdvertiseServices(advertised)) => {
+                let services = self.services.take(&advertised.services);
+                self.log.write("advertiseServices", json!({ "services": services }))
+            }
+            Ok(ServerMessage::ParameterValues(values)) => {
+                self.log.write("parameterValues", json!({ "parameters": values.parameters, "id": values.id }))
+            }
+            Ok(ServerMessage::ServiceCallResponse(response)) => self.log.write(
+                "serviceCallResponse",
+                json!({
+                    "callId": response.call_id,
+                    "encoding": response.encoding,
+                    "response": std::str::from_utf8(&response.payload)?,
+                }),
+            ),
+            Ok(ServerMessage::ServiceCallFailure(failure)) => self.log.write(
+                "serviceCallFailure",
+                json!({ "callId": failure.call_id, "message": failure.message }),
+            ),
             Ok(other) => self.log.write("error", json!({ "message": format!("unexpected: {other:?}") })),
             Err(error) => self.log.write("error", json!({ "message": error.to_string() })),
         }
@@ -122,7 +157,7 @@ impl Client {
         )?;
         self.messages += 1;
         if self.messages == 1 {
-            say("playing")?;
+            self.say("playing")?;
         }
         match self.pause {
             Some(speed) if self.messages == PAUSE_AFTER => self.ask(PlaybackCommand::Pause, speed, "pause"),
@@ -133,7 +168,13 @@ impl Client {
     fn take_state(&mut self, state: &PlaybackState) -> Result<()> {
         self.log.write(
             "playbackState",
-            json!({ "status": format!("{:?}", state.status), "requestId": state.request_id }),
+            json!({
+                "status": format!("{:?}", state.status),
+                "time": state.current_time.to_string(),
+                "speed": state.playback_speed,
+                "didSeek": state.did_seek,
+                "requestId": state.request_id,
+            }),
         )?;
         match (self.pause, state.request_id.as_deref()) {
             (Some(speed), Some("pause")) => self.ask(PlaybackCommand::Play, speed, "play"),
@@ -163,17 +204,31 @@ impl Client {
         self.log.write("advertise", json!({ "channels": channels }))?;
 
         if self.channels.is_empty() {
-            say("advertised")?;
+            self.say("advertised")?;
         }
         if std::mem::take(&mut self.wait) {
             io::stdin().read_line(&mut String::new())?;
         }
+        let known = self.channels.len();
+        self.channels.extend(advertise.channels.iter().map(|channel| channel.id));
+        if self.commands.is_none() { self.subscribe(known) } else { Ok(()) }
+    }
+
+    /// Subscribes to all channels from this place in the list on.
+    fn subscribe(&mut self, first: usize) -> Result<()> {
         let mut subscriptions = Vec::new();
-        for channel in &advertise.channels {
-            self.channels.push(channel.id);
-            subscriptions.push(Subscription::new(u32::try_from(self.channels.len())?, channel.id));
+        for (number, channel) in (1..).zip(&self.channels).skip(first) {
+            subscriptions.push(Subscription::new(number, *channel));
         }
         self.socket.send(Message::from(&Subscribe::new(subscriptions)))?;
+        Ok(())
+    }
+
+    /// Tells the script that started this client how far it is.
+    fn say(&self, word: &str) -> Result<()> {
+        if !self.log.aloud {
+            print(word)?;
+        }
         Ok(())
     }
 }
@@ -185,6 +240,9 @@ impl EventLog {
             object.extend(fields);
         }
         writeln!(self.file, "{object}")?;
+        if self.aloud {
+            print(&object.to_string())?;
+        }
         Ok(())
     }
 }
@@ -209,10 +267,10 @@ fn channel_info(channel: &Channel<'_>) -> Value {
     })
 }
 
-/// Tells the script that started this client how far it is.
-fn say(word: &str) -> Result<()> {
+/// Prints a line at once.
+fn print(line: &str) -> Result<()> {
     let mut stdout = io::stdout();
-    writeln!(stdout, "{word}")?;
+    writeln!(stdout, "{line}")?;
     stdout.flush()?;
     Ok(())
 }
