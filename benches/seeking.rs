@@ -1,10 +1,13 @@
 //! How long a jump takes in a recording of 2 GB: from the request to the state before the new position and to
 //! the first message after it.
 
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/client.rs"]
 mod client;
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/program.rs"]
 mod program;
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/shapes.rs"]
 mod shapes;
 

@@ -6,12 +6,15 @@
 //! `@foxglove/ws-protocol-examples`), `FGPLAY_BENCH_PY` (playback control example of the SDK for Python).
 //! Words on the command line choose what is measured: `throughput`, `pacing`, `fanout`.
 
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/client.rs"]
 mod client;
 #[path = "support/limit.rs"]
 mod limit;
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/program.rs"]
 mod program;
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/shapes.rs"]
 mod shapes;
 

@@ -223,11 +223,18 @@ pub struct OpenOptions {
     pub max_chunk_bytes: u64,
     /// Do not use the file's own index: read it whole, and make one.
     pub ignore_index: bool,
+    /// How many bytes of decoded chunks are kept for whoever reads them next.
+    pub chunk_cache_bytes: usize,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        OpenOptions { strict: false, max_chunk_bytes: 1 << 30, ignore_index: false }
+        OpenOptions {
+            strict: false,
+            max_chunk_bytes: 1 << 30,
+            ignore_index: false,
+            chunk_cache_bytes: 16 << 20,
+        }
     }
 }
 
@@ -250,6 +257,8 @@ pub(crate) struct OpenContext<'a> {
     pub options: &'a OpenOptions,
     /// Where to tell what is skipped.
     pub problems: Arc<Problems>,
+    /// Keeps decoded chunks, for all files of the recording.
+    pub cache: Arc<mcap::ChunkCache>,
     /// Whom to tell how far a scan has come; called every few megabytes.
     pub progress: &'a (dyn Fn(ScanProgress<'_>) + Sync),
 }

@@ -41,13 +41,11 @@ impl Drop for Fgplay {
 }
 
 /// Another player, ended when dropped.
-#[allow(dead_code, reason = "not every bench runs other players")]
 pub struct Peer {
     child: Child,
     port: u16,
 }
 
-#[allow(dead_code, reason = "not every bench runs other players")]
 impl Peer {
     /// Starts the player whose command the environment has under this name; `None` where there is none.
     pub fn start(variable: &str, file: &str) -> Option<Self> {

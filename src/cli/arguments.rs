@@ -272,14 +272,25 @@ pub(super) struct Reading {
     /// The largest chunk that is read, after decompression (bytes, or like 1GiB). Larger ones are skipped.
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = byte_count)]
     pub max_chunk_size: usize,
+
+    /// How much of what was decompressed is kept for whoever reads it next (bytes, or like 64MiB); by default
+    /// 16MiB, and 64MiB with --session client.
+    #[arg(long, value_name = "BYTES", value_parser = byte_count)]
+    pub chunk_cache: Option<usize>,
 }
 
 impl Reading {
-    pub fn open_options(self) -> OpenOptions {
+    pub fn open_options(self, session: Session) -> OpenOptions {
+        let chunk_cache_bytes = self.chunk_cache.unwrap_or(match session {
+            Session::Shared => OpenOptions::default().chunk_cache_bytes,
+            // So that who watches a little later than another one finds what that one has read.
+            Session::Client => 64 << 20,
+        });
         OpenOptions {
             strict: self.strict,
             ignore_index: self.rescan,
             max_chunk_bytes: self.max_chunk_size as u64,
+            chunk_cache_bytes,
         }
     }
 }

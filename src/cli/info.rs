@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::arguments::Info;
+use super::arguments::{Info, Session};
 use super::{Failure, Outcome, play};
 use crate::terminal::{Terminal, bytes, count, printable};
 use fgplay::recording::{Channel, Recording, Summary, TopicSelection};
@@ -14,8 +14,12 @@ use fgplay::time::{Timestamp, format_duration};
 /// Prints what recordings hold. Warnings are part of it, so they are not logged as well.
 pub(super) fn run(arguments: &Info) -> Result<Outcome, Failure> {
     let terminal = Terminal::silent();
-    let mut recording =
-        play::open(&arguments.recordings, &arguments.reading.open_options(), &terminal, Arc::default())?;
+    let mut recording = play::open(
+        &arguments.recordings,
+        &arguments.reading.open_options(Session::default()),
+        &terminal,
+        Arc::default(),
+    )?;
     recording.select(&TopicSelection::default())?;
     let text = if arguments.json { format!("{:#}\n", as_json(&recording)) } else { as_text(&recording) };
     super::print(text.as_bytes())?;

@@ -29,7 +29,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let terminal = Terminal::start(&arguments.output.terminal_options());
 
     let damage = Arc::new(Notify::new());
-    let mut recording = open(paths, &arguments.reading.open_options(), &terminal, Arc::clone(&damage))?;
+    let mut recording = open(
+        paths,
+        &arguments.reading.open_options(arguments.server.session),
+        &terminal,
+        Arc::clone(&damage),
+    )?;
     recording.select(&selection)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {

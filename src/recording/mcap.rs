@@ -6,12 +6,13 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::mcap::MAGIC;
 use bytes::Bytes;
 
+pub use self::cache::ChunkCache;
 use self::chunk::{Damage, SpanLoader, count_indexed};
 use self::cursor::McapCursor;
 use self::entries::{Routes, Selected};
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::time::Timestamp;
 
+mod cache;
 mod chunk;
 mod cursor;
 mod density;
@@ -50,6 +52,9 @@ mod window;
 /// Size of the CRC at the end of an attachment, in bytes.
 const CRC: u64 = 4;
 
+/// How many who decode keep their working memory for the next ones.
+const LOADERS: usize = 4;
+
 /// What reader and cursors have in common.
 struct Shared {
     source: Arc<dyn Source>,
@@ -66,6 +71,11 @@ struct Shared {
     /// Whether it was told that the index has wrong times: a writer that makes one such entry mostly makes
     /// all so.
     wrong_times_told: AtomicBool,
+    cache: Arc<ChunkCache>,
+    /// The file's number in the cache.
+    file: u32,
+    /// Working memory for who decodes.
+    loaders: Mutex<Vec<SpanLoader>>,
 }
 
 /// An open MCAP file.
@@ -100,6 +110,24 @@ impl Reader for McapReader {
 }
 
 impl Shared {
+    /// The records of a span, from where they are kept or from the file.
+    fn load(&self, place: u32) -> Result<Bytes, Damage> {
+        self.cache.get((self.file, place), || {
+            let new = || SpanLoader::new(Arc::clone(&self.source), self.max_chunk_bytes);
+            let mut loader = self.loaders().pop().unwrap_or_else(new);
+            let loaded = loader.load(&self.index.spans[place as usize]);
+            let mut loaders = self.loaders();
+            if loaders.len() < LOADERS {
+                loaders.push(loader);
+            }
+            loaded
+        })
+    }
+
+    fn loaders(&self) -> MutexGuard<'_, Vec<SpanLoader>> {
+        self.loaders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells that a span can't be played, and how many messages that costs, as far as it is known.
     fn tell_damage(&self, span: &Span, damage: &Damage) {
         let messages = span.messages.or_else(|| {
@@ -199,6 +227,9 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         problems: Arc::clone(&context.problems),
         start: summary.time_range.map_or(0, |(start, _)| start.as_nanos()),
         wrong_times_told: AtomicBool::new(false),
+        file: context.cache.file(),
+        cache: Arc::clone(&context.cache),
+        loaders: Mutex::default(),
     };
     Ok(McapReader { summary, shared: Arc::new(shared) })
 }

@@ -51,9 +51,11 @@ impl Recording {
         problems: Arc<Problems>,
         progress: &(dyn Fn(ScanProgress<'_>) + Sync),
     ) -> Result<Self, OpenError> {
+        let cache = Arc::new(mcap::ChunkCache::new(options.chunk_cache_bytes));
         let open = |path: &P| {
             let path = path.as_ref();
-            let context = OpenContext { path, options, problems: Arc::clone(&problems), progress };
+            let (problems, cache) = (Arc::clone(&problems), Arc::clone(&cache));
+            let context = OpenContext { path, options, problems, cache, progress };
             Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)?.into() })
         };
         let files = paths.iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;

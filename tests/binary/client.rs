@@ -202,13 +202,7 @@ impl Client {
 
     /// As [`call`](Self::call), in an encoding.
     pub async fn call_in(&mut self, encoding: &str, service: u32, request: &[u8]) -> Result<Value, String> {
-        let mut message = vec![2];
-        message.extend(service.to_le_bytes());
-        message.extend(77u32.to_le_bytes());
-        message.extend((encoding.len() as u32).to_le_bytes());
-        message.extend(encoding.as_bytes());
-        message.extend(request);
-        self.send_raw(Message::binary(message)).await;
+        self.send_raw(service_call(encoding, service, request)).await;
         loop {
             match self.next().await {
                 Received::Service { service: answered, call, encoding, payload } => {
@@ -254,6 +248,17 @@ impl Client {
             }
         }
     }
+}
+
+/// A call of a service, with the call id 77.
+pub fn service_call(encoding: &str, service: u32, request: &[u8]) -> Message {
+    let mut message = vec![2];
+    message.extend(service.to_le_bytes());
+    message.extend(77u32.to_le_bytes());
+    message.extend((encoding.len() as u32).to_le_bytes());
+    message.extend(encoding.as_bytes());
+    message.extend(request);
+    Message::binary(message)
 }
 
 fn parse(bytes: &[u8]) -> Received {

@@ -4,6 +4,7 @@ mod arguments;
 mod client;
 mod control;
 mod http;
+mod model;
 mod program;
 mod recordings;
 mod serving;

@@ -21,6 +21,7 @@ fn open_source(source: Arc<dyn Source>, strict: bool) -> Result<Opened, OpenErro
     let problems = Arc::new(Problems::default());
     let options = OpenOptions { strict, ..OpenOptions::default() };
     let context = OpenContext {
+        cache: Arc::default(),
         path: Path::new("test.jsonl"),
         options: &options,
         problems: Arc::clone(&problems),

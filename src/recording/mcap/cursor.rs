@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shared;
-use super::chunk::SpanLoader;
 use super::entries::{Entry, Routes, Selected, gather, select};
 use super::findings::counted;
 use super::records::{self, MESSAGE_HEADER};
@@ -27,7 +26,6 @@ const OVERHEAD: u64 = 256;
 /// The messages of one file.
 pub struct McapCursor {
     shared: Arc<Shared>,
-    loader: SpanLoader,
     routes: Routes,
     from: u64,
     budget: u64,
@@ -136,7 +134,6 @@ impl McapCursor {
     /// Messages from the log time `from` on.
     pub(super) fn new(shared: Arc<Shared>, from: Timestamp, routes: Routes) -> Self {
         McapCursor {
-            loader: SpanLoader::new(Arc::clone(&shared.source), shared.max_chunk_bytes),
             shared,
             routes,
             from: from.as_nanos(),
@@ -234,7 +231,7 @@ impl McapCursor {
             self.loads += 1;
         }
         let span = &self.shared.index.spans[open.key.1 as usize];
-        let bytes = match self.loader.load(span) {
+        let bytes = match self.shared.load(open.key.1) {
             Ok(bytes) => bytes,
             Err(damage) => {
                 self.shared.tell_damage(span, &damage);

@@ -2,12 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Shared;
-use super::chunk::SpanLoader;
 use super::cursor::message;
 use super::entries::{Routes, Selected, select};
 use super::findings::counted;
@@ -20,13 +18,7 @@ use crate::recording::{ChannelId, Message, Place};
 /// Spans are gone through from the latest backwards, and only those are loaded that can have the last message
 /// of a channel. Payloads are copied, so that no chunk is kept for them.
 pub fn last_before(shared: &Shared, before: u64, routes: &Routes) -> Vec<Message> {
-    let mut search = Search {
-        shared,
-        routes,
-        before,
-        loader: SpanLoader::new(Arc::clone(&shared.source), shared.max_chunk_bytes),
-        found: HashMap::new(),
-    };
+    let mut search = Search { shared, routes, before, found: HashMap::new() };
     for (latest, place) in search.candidates() {
         if search.is_worth_loading(latest, place) {
             search.take(place);
@@ -42,7 +34,6 @@ struct Search<'a> {
     shared: &'a Shared,
     routes: &'a Routes,
     before: u64,
-    loader: SpanLoader,
     found: HashMap<ChannelId, (Key, Message)>,
 }
 
@@ -90,7 +81,7 @@ impl Search<'_> {
     /// Takes from a span what comes after that which was found so far.
     fn take(&mut self, place: u32) {
         let span = &self.shared.index.spans[place as usize];
-        let loaded = self.loader.load(span).and_then(|bytes| {
+        let loaded = self.shared.load(place).and_then(|bytes| {
             let selected = select(&bytes, span.kind.extent(), self.routes, Vec::new())?;
             Ok((bytes, selected))
         });

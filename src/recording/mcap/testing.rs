@@ -315,6 +315,7 @@ pub fn play_source(
 ) -> Result<Played, OpenError> {
     let problems = Arc::new(Problems::default());
     let context = OpenContext {
+        cache: Arc::default(),
         path: Path::new("test.mcap"),
         options,
         problems: Arc::clone(&problems),

@@ -6,3 +6,4 @@ mod hostile;
 mod index;
 mod lookback;
 mod order;
+mod sharing;

@@ -58,7 +58,13 @@ fn of_a_cut_chunk_the_whole_messages_play_each_time() {
     let cut = writer.bytes.len() - (9 + 6 + 5 * 16) - 100;
     let bytes = writer.bytes[..cut].to_vec();
     let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
-    let context = OpenContext { path: "c.mcap".as_ref(), options: &options, problems, progress: &|_| {} };
+    let context = OpenContext {
+        path: "c.mcap".as_ref(),
+        options: &options,
+        problems,
+        cache: Arc::default(),
+        progress: &|_| {},
+    };
     let reader = open_reader(Arc::new(bytes::Bytes::from(bytes)), &context).unwrap();
     for _ in 0..2 {
         let mut cursor = reader.cursor(Timestamp::MIN, vec![Some(crate::recording::ChannelId(0))].into());

@@ -60,6 +60,7 @@ fn with_an_index_only_the_ends_of_a_file_are_read() {
     let source = Arc::new(Watched { bytes: writer.finish(), reads: Mutex::default() });
     let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
     let context = OpenContext {
+        cache: Arc::default(),
         path: "w.mcap".as_ref(),
         options: &options,
         problems,

@@ -10,7 +10,13 @@ use crate::recording::{ChannelId, OpenOptions};
 
 fn reader(bytes: Vec<u8>) -> McapReader {
     let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
-    let context = OpenContext { path: "o.mcap".as_ref(), options: &options, problems, progress: &|_| {} };
+    let context = OpenContext {
+        path: "o.mcap".as_ref(),
+        options: &options,
+        problems,
+        cache: Arc::default(),
+        progress: &|_| {},
+    };
     open_reader(Arc::new(bytes::Bytes::from(bytes)), &context).unwrap()
 }
 

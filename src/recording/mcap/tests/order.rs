@@ -70,7 +70,13 @@ fn overlapping(chunks: u32, each: u32) -> (McapReader, Vec<u32>) {
         writer.chunk(Packing::Zstd, &records);
     }
     let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
-    let context = OpenContext { path: "o.mcap".as_ref(), options: &options, problems, progress: &|_| {} };
+    let context = OpenContext {
+        path: "o.mcap".as_ref(),
+        options: &options,
+        problems,
+        cache: Arc::default(),
+        progress: &|_| {},
+    };
     let reader = open_reader(Arc::new(bytes::Bytes::from(writer.finish())), &context).unwrap();
     (reader, expected(&times))
 }
@@ -136,7 +142,7 @@ proptest! {
         let bytes = writer.finish();
         play_both(&bytes);
         let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
-        let context = OpenContext { path: "p.mcap".as_ref(), options: &options, problems, progress: &|_| {} };
+        let context = OpenContext { path: "p.mcap".as_ref(), options: &options, problems, cache: Arc::default(), progress: &|_| {} };
         let reader = open_reader(Arc::new(bytes::Bytes::from(bytes)), &context).unwrap();
         let id = |place| Some(crate::recording::ChannelId(place));
         let routes = Routes::new(&[1, 2, 3], &vec![id(0), None, id(2)].into(), &[]);
