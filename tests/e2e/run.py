@@ -4,7 +4,10 @@ Started by run.sh, which says where everything is (see harness.py). Arguments: w
 names contain one of them run.
 """
 
+import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +16,20 @@ import control
 import generate
 import recordings
 from compare import ANY_DISTRO, load
-from harness import CLIENTS, END_WITHIN, NAV2, OUTPUT, SOON, TESTDATA, Check, Failure, Skipped, Suite, pace
+from harness import (
+    CLIENTS,
+    END_WITHIN,
+    NAV2,
+    OUTPUT,
+    SOON,
+    TESTDATA,
+    Check,
+    Failure,
+    Skipped,
+    Suite,
+    pace,
+    wait_for,
+)
 from mcap.writer import CompressionType
 
 NAV2_MESSAGES = 8197
@@ -106,6 +122,26 @@ def end_by_signal(check: Check, path: Path, number: signal.Signals) -> None:
             raise Failure("the recording was over before the signal came")
 
 
+def control_page(check: Check) -> None:
+    """A browser drives the control page, while a client watches."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        raise Skipped("chromium is not installed")
+    player = check.stage.player([TESTDATA / "demo.mcap"], "--loop", "--start-paused")
+    client = check.stage.client("ws-protocol", player)
+    client.lines.expect("advertised")
+    page = player.url.replace("ws://", "http://")
+    picture = check.stage.folder / "control-page.png"
+    command = ["node", os.environ["E2E_PAGE_CHECK"], page, chromium, picture]
+    process = check.stage.start(command, "page.log", subprocess.DEVNULL)
+    code = wait_for(process, "the browser", 120)
+    if code != 0:
+        raise Failure((check.stage.folder / "page.log").read_text().strip()[:1000])
+    check.facts.append(process.stdout.read().strip())
+    player.process.send_signal(signal.SIGTERM)
+    player.end(END_WITHIN)
+
+
 def main() -> int:
     suite = Suite(sys.argv[1:])
     made = OUTPUT / "recordings"
@@ -141,6 +177,7 @@ def main() -> int:
     suite.run("three clients, one leaves", several_clients, demo)
     for number in (signal.SIGINT, signal.SIGTERM):
         suite.run(f"{number.name} while playing", end_by_signal, demo, number)
+    suite.run("the control page in a browser", control_page)
     control.run(suite, made)
 
     print(f"\n{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")

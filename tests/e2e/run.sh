@@ -39,12 +39,13 @@ if ! cmp -s "$here/package-lock.json" "$work/node/installed-lock.json"; then
     cp "$here/package-lock.json" "$work/node/installed-lock.json"
 fi
 # Node looks for packages beside the script.
-cp "$here/ws_protocol_client.mjs" "$work/node/"
+cp "$here/ws_protocol_client.mjs" "$here/control_page.mjs" "$work/node/"
 cargo build --locked --manifest-path "$here/sdk_client/Cargo.toml" --target-dir "$work/sdk_client"
 
 export FGPLAY_BIN
 export E2E_NODE_CLIENT=$work/node/ws_protocol_client.mjs
 export E2E_SDK_CLIENT=$work/sdk_client/debug/fgplay-e2e-sdk-client
+export E2E_PAGE_CHECK=$work/node/control_page.mjs
 export E2E_OUTPUT=$work/runs
 export PYTHONDONTWRITEBYTECODE=1
 
