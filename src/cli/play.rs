@@ -78,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let summary = describe(&recording, range);
         let replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
-        announce(&replay, server.port, &options.name, &summary);
+        announce(&replay, server.port, &options, &summary);
         let keys = keys(&arguments.output);
         let strict = arguments.reading.strict.then_some(&*damage);
         play(replay, playback.at_end, &problems, strict, signals, keys, &terminal).await
@@ -163,11 +163,13 @@ fn describe(recording: &Recording, range: Range) -> String {
 }
 
 /// Says where to connect: to people on stderr, and to programs on stdout where they can't know it.
-fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
+fn announce(replay: &Replay, port: u16, options: &ReplayOptions, summary: &str) {
+    let (name, control) = (&options.name, options.control);
     let address = replay.address();
-    let Links { ws, foxglove, lichtblick } = Links::local(address);
+    let Links { ws, page, foxglove, lichtblick } = Links::local(address);
     tracing::info!("playing {}: {summary}", printable(name));
     tracing::info!("connect to  {ws}");
+    tracing::info!("control     {page}");
     if address.ip().is_loopback() || address.ip().is_unspecified() {
         // A page that came over https may connect without TLS to this machine only.
         tracing::info!("Foxglove    {foxglove}");
@@ -177,7 +179,9 @@ fn announce(replay: &Replay, port: u16, name: &str, summary: &str) {
         tracing::info!("elsewhere   ws://<this machine's name or address>:{}/", address.port());
     }
     if !address.ip().is_loopback() {
-        tracing::warn!("listening on {address}: everyone who can reach it can watch this recording");
+        let too =
+            if control { ", and pause, seek and stop it for all (--control none lets nobody)" } else { "" };
+        tracing::warn!("listening on {address}: everyone who can reach it can watch this recording{too}");
     }
     if port == 0 {
         let ready = serde_json::json!({

@@ -12,6 +12,8 @@ pub fn ws_url(host_port: &str) -> String {
 pub struct Links {
     /// The address of the server.
     pub ws: String,
+    /// The control page.
+    pub page: String,
     /// Opens it in the Foxglove app (<https://docs.foxglove.dev/docs/visualization/shareable-links/>).
     pub foxglove: String,
     /// Opens it in the Lichtblick that its project hosts.
@@ -26,6 +28,7 @@ impl Links {
         Links {
             foxglove: format!("https://app.foxglove.dev/~/view?{query}"),
             lichtblick: format!("https://lichtblick-suite.github.io/lichtblick/?{query}"),
+            page: format!("http://{host_port}/"),
             ws,
         }
     }

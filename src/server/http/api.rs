@@ -85,10 +85,10 @@ async fn home(State(door): State<Door>, headers: HeaderMap) -> Response {
         ];
         return (headers, PAGE).into_response();
     }
-    let Links { ws, foxglove, lichtblick } = Links::new(host(&headers));
+    let Links { ws, page, foxglove, lichtblick } = Links::new(host(&headers));
     let name = &door.hub.catalog().name;
     format!(
-        "fgplay plays {name}\n\nOpen a Foxglove WebSocket connection to {ws}\nFoxglove:   {foxglove}\nLichtblick: {lichtblick}\n"
+        "fgplay plays {name}\n\nOpen a Foxglove WebSocket connection to {ws}\nControl it in a browser: {page}\nFoxglove:   {foxglove}\nLichtblick: {lichtblick}\n"
     )
     .into_response()
 }

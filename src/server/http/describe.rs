@@ -14,7 +14,7 @@ use crate::server::{Links, SessionMode};
 /// What is played.
 pub(super) fn recording(hub: &Hub, host: &str) -> Value {
     let catalog = hub.catalog();
-    let Links { ws, foxglove, lichtblick } = Links::new(host);
+    let Links { ws, foxglove, lichtblick, .. } = Links::new(host);
     let topics: Vec<Value> = (0u32..)
         .zip(&catalog.channels)
         .map(|(id, channel)| {
