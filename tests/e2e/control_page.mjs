@@ -77,15 +77,16 @@ try {
 
   // Back to what a picture should show.
   await page.getByLabel("Speed").selectOption("1");
-  await page.keyboard.press("Escape");
+  await page.locator("h1").click();
+  await page.evaluate(() => document.activeElement.blur());
   await until("the speed is 1", async () => (await state()).rate === 1);
   await new Promise((done) => setTimeout(done, 2500));
   if (screenshot) {
-    await page.screenshot({ path: screenshot });
+    await page.screenshot({ path: screenshot, fullPage: true });
     for (const [name, options] of [["phone", { width: 360, height: 1000 }], ["dark", { width: 1100, height: 1000 }]]) {
       await page.setViewportSize(options);
       if (name === "dark") await page.emulateMedia({ colorScheme: "dark" });
-      await page.screenshot({ path: screenshot.replace(".png", `-${name}.png`) });
+      await page.screenshot({ path: screenshot.replace(".png", `-${name}.png`), fullPage: true });
     }
   }
   await page.setViewportSize({ width: 360, height: 800 });
