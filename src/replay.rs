@@ -29,6 +29,9 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// It does not wait longer than this for them to settle.
 const SETTLED_AT_LAST: Duration = Duration::from_secs(2);
 
+/// Which part of the read-ahead a timeline gets that only one client watches: there may be many of them.
+const OWN_SHARE: usize = 8;
+
 /// How many threads read the recording. Two, so that who seeks does not wait for who reads far ahead.
 const READERS: usize = 2;
 
@@ -82,7 +85,8 @@ pub struct ReplayOptions {
     pub skip_gaps: Option<Duration>,
     /// A directory with files that clients may fetch.
     pub assets: Option<PathBuf>,
-    /// How many bytes of the recording are read ahead of time, for each timeline.
+    /// How many bytes of the recording are read ahead of time; an eighth of that for each timeline where every
+    /// client has its own.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,
@@ -194,7 +198,10 @@ impl Stage for Theatre {
             range: self.range,
             // Without an end of the user's, all that the files hold is played, whatever they say of their end.
             open_end: options.until.is_none() && options.duration.is_none(),
-            limit: options.read_ahead,
+            limit: match options.session {
+                SessionMode::Shared => options.read_ahead,
+                SessionMode::Client => options.read_ahead / OWN_SHARE,
+            },
             lookback: options.lookback,
         };
         let timeline = TimelineOptions {

@@ -75,8 +75,11 @@ pub(super) struct Hub {
     presence: watch::Sender<Presence>,
     endings: watch::Sender<u64>,
     /// What was played of each channel, as of the last rounds of news.
-    samples: Mutex<VecDeque<(Instant, Vec<(u64, u64)>)>>,
+    samples: Mutex<VecDeque<Sample>>,
 }
+
+/// When, and how many messages and bytes of each channel were played by then.
+type Sample = (Instant, Vec<(u64, u64)>);
 
 struct State {
     guests: BTreeMap<u64, Entry>,

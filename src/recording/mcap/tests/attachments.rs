@@ -22,7 +22,7 @@ fn file(crc: impl Fn(&[u8]) -> u32) -> Vec<u8> {
     let end = attached.len() - 4;
     let crc = crc(&attached[9..end]);
     attached[end..].copy_from_slice(&crc.to_le_bytes());
-    [&MAGIC[..], &record(::mcap::records::op::HEADER, &[0; 8]), &attached].concat()
+    [MAGIC, &record(::mcap::records::op::HEADER, &[0; 8]), &attached].concat()
 }
 
 #[test]
