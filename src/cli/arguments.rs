@@ -96,7 +96,7 @@ pub(super) struct Playback {
     pub loop_gap: Duration,
 
     /// Play silences that are longer than this as if they were this long (seconds, or like 1m30s).
-    #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "S", value_parser = longest_silence, allow_hyphen_values = true)]
     pub skip_gaps: Option<Duration>,
 
     /// Start that far into the recording (seconds, or like 1m30s).
@@ -416,6 +416,14 @@ impl Topics {
             selection = selection.excluding_regex(regex)?;
         }
         Ok(selection)
+    }
+}
+
+fn longest_silence(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("without any silence everything would play at once; see --rate max".into()),
+        Ok(longest) => Ok(longest),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -543,7 +543,7 @@ impl<F: Feed> Timeline<F> {
     /// Counts a pass as over.
     fn shift_pass(&mut self) {
         if self.options.loop_time == LoopTime::Monotonic {
-            let length = self.end().since(self.options.range.start) + self.options.loop_gap;
+            let length = self.end().since(self.options.range.start).saturating_add(self.options.loop_gap);
             self.shift = self.shift.saturating_add(length.max(SHORTEST_PASS));
         }
         self.pass += 1;

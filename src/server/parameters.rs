@@ -9,6 +9,9 @@ use super::frame;
 use crate::foxglove::{Parameter, ServerMessage, shortened};
 use crate::playback::{Command, Position, Range, Rate, State};
 
+/// How many parameters in one message are looked at.
+const MOST_SET: usize = 100;
+
 /// A property of playback that is offered as a parameter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Property {
@@ -97,7 +100,9 @@ pub(super) fn seek(range: Range, seconds: f64) -> Command {
 pub(super) fn commands(parameters: &[Parameter], range: Range) -> (Vec<Command>, Vec<String>) {
     let mut commands = Vec::new();
     let mut mistakes = Vec::new();
-    for parameter in parameters {
+    // Who sets one several times means the last one.
+    let last_of = |place: usize, name: &str| parameters[place + 1..].iter().all(|later| later.name != name);
+    for (place, parameter) in parameters.iter().enumerate().take(MOST_SET) {
         let command = match (Property::named(&parameter.name), &parameter.value) {
             (Some(property), Some(value)) => property.command(value, range),
             (Some(property), None) => Err(format!("{} can't be unset", property.name())),
@@ -108,9 +113,13 @@ pub(super) fn commands(parameters: &[Parameter], range: Range) -> (Vec<Command>,
             }
         };
         match command {
-            Ok(command) => commands.push(command),
+            Ok(command) if last_of(place, &parameter.name) => commands.push(command),
+            Ok(_) => {}
             Err(mistake) => mistakes.push(mistake),
         }
+    }
+    if parameters.len() > MOST_SET {
+        mistakes.push(format!("the first {MOST_SET} parameters of a message are looked at, and no more"));
     }
     // The place before whether to play from there.
     commands.sort_by_key(|command| !matches!(command, Command::Seek(_)));
@@ -197,6 +206,14 @@ mod tests {
             Command::SetLoop(true),
         ];
         assert_eq!(commands(&parameters, RANGE), (expected, vec![]));
+    }
+
+    #[test]
+    fn of_a_parameter_that_is_set_often_the_last_value_counts() {
+        let many: Vec<_> = (1..=5000).map(|n| parameter("/fgplay/rate", json!(n))).collect();
+        assert_eq!(commands(&many[..50], RANGE).0, [Command::SetRate(Rate::new(50.0).unwrap())]);
+        let (set, mistakes) = commands(&many, RANGE);
+        assert_eq!((set.len(), mistakes.len()), (0, 1));
     }
 
     #[test]

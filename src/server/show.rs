@@ -307,6 +307,11 @@ impl Audience for Listener {
     }
 
     fn deliver(&mut self, events: &[Event]) {
+        for event in events {
+            if let Event::Message(message) = event {
+                self.house.catalog.count(message);
+            }
+        }
         self.jumped |= events.iter().any(|event| matches!(event, Event::Jumped(_) | Event::Looped(_)));
         let mut state = self.house.lock();
         let before = state.time;
@@ -331,10 +336,7 @@ impl Audience for Listener {
         rest.for_each(|viewer| viewer.outbox.write_through());
         for event in events {
             match event {
-                Event::Message(message) => {
-                    self.house.catalog.count(message);
-                    state.remember(message);
-                }
+                Event::Message(message) => state.remember(message),
                 Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
                 Event::Jumped(_) | Event::Looped(_) => state.latest.fill(Latest::default()),
                 Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),

@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::body::to_bytes;
+use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -64,7 +65,6 @@ pub(super) fn routes(door: Door) -> Router {
         .route("/api/{action}", post(command))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(door)
 }
 
@@ -185,9 +185,9 @@ async fn next_event((mut door, last, permit): Stream) -> Option<(Result<Event, I
 async fn command(
     State(door): State<Door>,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Result<Response, Refusal> {
+    let (Parts { headers, .. }, body) = request.into_parts();
     let action = Action::ALL.into_iter().find(|(action, _)| *action == name).map(|(_, action)| action);
     let action = action.ok_or_else(|| no_such("/api/", &name))?;
     if !door.hub.control() {
@@ -196,6 +196,16 @@ async fn command(
     }
     guard::check(&headers, door.listening).map_err(|reason| Refusal(StatusCode::FORBIDDEN, reason.into()))?;
     let wrong = |reason: String| Refusal(StatusCode::BAD_REQUEST, reason);
+    let body = match timeout(PATIENCE, to_bytes(body, BODY_LIMIT)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            let reason = format!("a body may have {BODY_LIMIT} bytes at the most");
+            return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, reason));
+        }
+        Err(_) => {
+            return Err(Refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come".into()));
+        }
+    };
     let body: Value = if body.is_empty() { Ok(json!({})) } else { serde_json::from_slice(&body) }
         .map_err(|error| wrong(format!("the body can't be read as JSON: {error}")))?;
     let show = chosen(&door, &body)?;
