@@ -33,6 +33,8 @@ from harness import (
 from mcap.writer import CompressionType
 
 NAV2_MESSAGES = 8197
+# So that several clients see the start: on a busy machine the second one may subscribe some time after the first.
+TOGETHER = ("--start", "subscriber", "--delay", "2")
 
 
 def play_whole(check: Check, kind: str, paths: list[Path], rate: float, **expected) -> int:
@@ -81,7 +83,7 @@ def several_clients(check: Check, path: Path) -> None:
     """Two clients take everything, a third one drops out in the middle; nobody else notices."""
     recording = recordings.read([path])
     rate = pace(recording, 4.0)
-    player = check.stage.player([path], "--rate", str(rate), "--at-end", "exit", "--start", "subscriber")
+    player = check.stage.player([path], "--rate", str(rate), "--at-end", "exit", *TOGETHER)
     leave_after = len(recording.messages) // 3
     stayers = [check.stage.client(kind, player, "--wait") for kind in CLIENTS]
     leaver = check.stage.client("ws-protocol", player, "--wait", "--leave-after", str(leave_after))
@@ -105,7 +107,7 @@ def end_by_signal(check: Check, path: Path, number: signal.Signals) -> None:
     """In the middle of playing, a signal ends the program cleanly, for clients too."""
     recording = recordings.read([path])
     rate = pace(recording, 30.0)
-    player = check.stage.player([path], "--rate", str(rate))
+    player = check.stage.player([path], "--rate", str(rate), *TOGETHER)
     clients = [check.stage.client(kind, player, "--wait") for kind in CLIENTS]
     for client in clients:
         client.lines.expect("advertised")
