@@ -31,8 +31,8 @@ async fn what_one_client_does_changes_nothing_for_another() {
     for target in [900, 20, 1200, 500, 3] {
         controls.control(PAUSE, 0.5, Some(START + target * MILLISECOND)).await;
     }
-    controls.control(PLAY, 1000.0, Some(START + 1000 * MILLISECOND)).await;
-    let controlled = controls.rest().await;
+    let mut controlled = controls.control(PLAY, 1000.0, Some(START + 1000 * MILLISECOND)).await;
+    controlled.extend(controls.rest().await);
     let received = plays.rest().await;
     assert_eq!(tick_numbers(&plays, &received), (0..1500).collect::<Vec<_>>());
     let flow = tick_numbers(
