@@ -273,6 +273,10 @@ impl World<'_> {
     /// Plays for a moment. When exactly a pause takes hold, nobody can say beforehand; so the one who asks for it has to
     /// see everything, and what it sees has to go on from where the model is.
     async fn play(&mut self, who: usize, count: usize) {
+        if self.recording[0].0 == self.recording[self.recording.len() - 1].0 {
+            // Where start and end are the same instant, nobody can say in which pass of a loop it stands.
+            return self.finish(who).await;
+        }
         self.act_boxed(who, Action::Subscribe((0..TOPICS).collect())).await;
         self.viewers[who].call(SET_RATE, json!({"rate": 3.0})).await;
         let recording = self.recording;
