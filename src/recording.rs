@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 mod density;
 pub mod jsonl;
 mod kind;
+mod lookback;
 pub mod mcap;
 mod merge;
 mod problems;
@@ -27,6 +28,7 @@ mod topics;
 
 pub use density::Density;
 pub use kind::Kind;
+pub use lookback::{Search, StateSearch};
 pub use merge::Recording;
 pub use problems::{Place, Problem, Problems};
 pub use source::{FileSource, Source};
@@ -202,10 +204,9 @@ pub trait Reader: Send + Sync {
     /// file. What can't be read is skipped and told to the [`Problems`] that the file was opened with.
     fn cursor(&self, from: Timestamp, channels: ChannelMap) -> Box<dyn Cursor>;
 
-    /// The last message before a log time on each of the channels that `channels` names, by the order in
-    /// which a cursor gives them; in no particular order. Found through the index, and without keeping what
-    /// was read for it.
-    fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message>;
+    /// Looks for the last message before a log time on each of the channels that `channels` names, by the order
+    /// in which a cursor gives them. Through the index, and without keeping what is read for it.
+    fn search(&self, before: Timestamp, channels: ChannelMap) -> Box<dyn Search>;
 }
 
 /// Goes through messages in log time order, and where log times are equal, in file order.

@@ -29,6 +29,9 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// It does not wait longer than this for them to settle.
 const SETTLED_AT_LAST: Duration = Duration::from_secs(2);
 
+/// How long messages wait for the state before them. What takes longer to find comes after the first of them.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Which part of the read-ahead a timeline gets that only one client watches: there may be many of them.
 const OWN_SHARE: usize = 8;
 
@@ -203,6 +206,8 @@ impl Stage for Theatre {
                 SessionMode::Client => options.read_ahead / OWN_SHARE,
             },
             lookback: options.lookback,
+            // Two runs that lose nothing send the same in the same order.
+            patience: if options.lossless { Duration::MAX } else { PATIENCE },
         };
         let timeline = TimelineOptions {
             range: self.range,

@@ -4,7 +4,8 @@ use crate::recording::Message;
 use crate::time::Timestamp;
 
 /// A source of messages for a timeline: at each place where it starts to read the state before that place,
-/// then the messages of the pass in log time order, then the mark of its end.
+/// then the messages of the pass in log time order, then the mark of its end. What of the state takes long to find
+/// comes among the messages.
 pub trait Feed {
     /// What comes next.
     fn peek(&mut self) -> Peek;
@@ -43,6 +44,9 @@ pub struct Lookback {
     pub messages: Vec<Message>,
     /// The log time of the last message of all before the place, where it is known and there is one.
     pub last: Option<Timestamp>,
+    /// Whether this adds to the state that was given before: it took long to find, and the channels had no message
+    /// since.
+    pub late: bool,
 }
 
 impl<F: Feed + ?Sized> Feed for Box<F> {

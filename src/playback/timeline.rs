@@ -408,28 +408,37 @@ impl<F: Feed> Timeline<F> {
     }
 
     fn take_lookback(&mut self, events: &mut Vec<Event>) {
-        let Lookback { mut messages, last } = self.feed.take_lookback();
-        self.last = last;
-        if let Mode::SteppingBack { at, more, then } = self.mode {
-            let start = self.options.range.start;
-            if let (Some(last), 1..) = (last.filter(|last| *last > start), more) {
-                self.look_back(last);
-                self.mode = Mode::SteppingBack { at, more: more - 1, then };
+        let Lookback { mut messages, last, late } = self.feed.take_lookback();
+        if !late {
+            self.last = last;
+            if !self.answer_step_back(events) {
                 return;
             }
-            let at = last.unwrap_or(start).max(start);
-            self.stand_at(at);
-            self.mode = match then {
-                Then::Pause | Then::Step(0) => Mode::Paused { at },
-                Then::Step(left) => Mode::Stepping { at, left },
-                Then::Play => Mode::Starting { at },
-            };
-            events.push(Event::Jumped(self.shown(at)));
         }
         for message in &mut messages {
             message.log_time = self.shown(message.log_time);
         }
         events.push(Event::Lookback(messages));
+    }
+
+    /// Goes to the last message, where a step back has asked for it. Says whether that was the last step.
+    fn answer_step_back(&mut self, events: &mut Vec<Event>) -> bool {
+        let Mode::SteppingBack { at, more, then } = self.mode else { return true };
+        let start = self.options.range.start;
+        if let (Some(last), 1..) = (self.last.filter(|last| *last > start), more) {
+            self.look_back(last);
+            self.mode = Mode::SteppingBack { at, more: more - 1, then };
+            return false;
+        }
+        let at = self.last.unwrap_or(start).max(start);
+        self.stand_at(at);
+        self.mode = match then {
+            Then::Pause | Then::Step(0) => Mode::Paused { at },
+            Then::Step(left) => Mode::Stepping { at, left },
+            Then::Play => Mode::Starting { at },
+        };
+        events.push(Event::Jumped(self.shown(at)));
+        true
     }
 
     /// A recorded time as it is handed out.

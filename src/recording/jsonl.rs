@@ -11,12 +11,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use self::cursor::{JsonlCursor, OpenFile};
+use self::cursor::{JsonlCursor, JsonlSearch, OpenFile};
 pub use self::inferred::Inferred;
 use self::opening::Contents;
 pub(super) use self::schema::name_from_topic;
 pub(super) use self::topics::unused_name;
-use super::{ChannelMap, Cursor, Density, Kind, Message, OpenContext, OpenError, Reader, Source, Summary};
+use super::{ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Reader, Search, Source, Summary};
 use crate::time::Timestamp;
 
 mod cursor;
@@ -93,7 +93,7 @@ impl Reader for JsonlReader {
         }
     }
 
-    fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message> {
-        self.file.last_before(before, &channels)
+    fn search(&self, before: Timestamp, channels: ChannelMap) -> Box<dyn Search> {
+        Box::new(JsonlSearch::new(Arc::clone(&self.file), before, channels))
     }
 }

@@ -19,12 +19,13 @@ use self::entries::{Routes, Selected};
 use self::findings::{Findings, counted};
 use self::found::{End, Found, skipped};
 use self::index::{Counts, Index, Span};
+use self::lookback::McapSearch;
 use self::scan::scan_records;
 use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
-    Attachment, ChannelMap, Cursor, Density, Kind, Message, OpenContext, OpenError, Place, Problems, Reader,
-    ScanProgress, Source, Summary,
+    Attachment, ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Place, Problems, Reader,
+    ScanProgress, Search, Source, Summary,
 };
 use crate::time::Timestamp;
 
@@ -103,9 +104,9 @@ impl Reader for McapReader {
         Box::new(McapCursor::new(Arc::clone(&self.shared), from, routes))
     }
 
-    fn last_before(&self, before: Timestamp, channels: ChannelMap) -> Vec<Message> {
+    fn search(&self, before: Timestamp, channels: ChannelMap) -> Box<dyn Search> {
         let routes = Routes::new(&self.shared.ids, &channels, &self.shared.undescribed);
-        lookback::last_before(&self.shared, before.as_nanos(), &routes)
+        Box::new(McapSearch::new(Arc::clone(&self.shared), before.as_nanos(), routes))
     }
 }
 

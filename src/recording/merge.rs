@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::topics::{PlayedChannels, Recorded, play_channels};
 use super::{
     Attachment, Channel, ChannelMap, Cursor, Density, FileSource, Kind, Message, OpenContext, OpenError,
-    OpenOptions, Place, Problems, Reader, ScanProgress, Source, Summary, TopicError, TopicSelection, jsonl,
-    kind, mcap,
+    OpenOptions, Place, Problems, Reader, ScanProgress, Source, StateSearch, Summary, TopicError,
+    TopicSelection, jsonl, kind, mcap,
 };
 use crate::time::Timestamp;
 
@@ -175,21 +175,11 @@ impl Recording {
         Box::new(MergeCursor::new(from, files.zip(self.maps.iter().cloned())))
     }
 
-    /// The state before a log time: the last message before it on each played channel, by log time.
-    pub fn last_before(&self, before: Timestamp) -> Vec<Message> {
-        let mut last: Vec<Option<Message>> = vec![None; self.channels.len()];
-        for (file, map) in self.files.iter().zip(&self.maps) {
-            for message in file.reader.last_before(before, Arc::clone(map)) {
-                let last = &mut last[message.channel.0 as usize];
-                // Where log times are equal, the later file's message comes later.
-                if last.as_ref().is_none_or(|last| last.log_time <= message.log_time) {
-                    *last = Some(message);
-                }
-            }
-        }
-        let mut last: Vec<Message> = last.into_iter().flatten().collect();
-        last.sort_by_key(|message| message.log_time);
-        last
+    /// Looks for the state before a log time: the last message before it on each played channel.
+    pub fn state_before(&self, before: Timestamp) -> StateSearch {
+        let files = self.files.iter().zip(&self.maps);
+        let searches = files.map(|(file, map)| file.reader.search(before, Arc::clone(map))).collect();
+        StateSearch::new(searches, self.channels.len())
     }
 }
 

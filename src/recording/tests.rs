@@ -155,6 +155,22 @@ impl Part {
     }
 }
 
+/// A search that finds one message a step, from the end.
+struct Found(Vec<Message>);
+
+impl Search for Found {
+    fn latest(&self) -> Option<Timestamp> {
+        self.0.iter().map(|message| message.log_time).max()
+    }
+
+    fn step(&mut self, is_open: &dyn Fn(ChannelId, Timestamp) -> bool, found: &mut Vec<Message>) {
+        let last = self.0.iter().enumerate().max_by_key(|(_, message)| message.log_time);
+        let Some((place, _)) = last else { return };
+        let message = self.0.remove(place);
+        found.extend(is_open(message.channel, message.log_time).then_some(message));
+    }
+}
+
 impl Reader for Part {
     fn summary(&self) -> &Summary {
         &self.summary
@@ -178,8 +194,11 @@ impl Reader for Part {
         self.messages.iter().for_each(|message| density.add(channels[0].unwrap(), message.log_time, 1));
     }
 
-    fn last_before(&self, _: Timestamp, _: ChannelMap) -> Vec<Message> {
-        Vec::new()
+    fn search(&self, before: Timestamp, channels: ChannelMap) -> Box<dyn Search> {
+        let mut messages = self.messages.clone();
+        messages.retain(|message| message.log_time < before);
+        messages.iter_mut().for_each(|message| message.channel = channels[0].unwrap());
+        Box::new(Found(messages))
     }
 }
 
@@ -267,4 +286,45 @@ proptest! {
         expected.sort_unstable();
         prop_assert_eq!(merged(from, &parts).collect::<Vec<_>>(), expected);
     }
+}
+
+/// The log times of what is certain after so many steps.
+fn certain_after(parts: &[(&Arc<Part>, u32)], before: u64, steps: usize) -> Vec<u64> {
+    let channels = parts.iter().map(|(_, channel)| channel + 1).max().unwrap() as usize;
+    let search = |(part, channel): &(&Arc<Part>, u32)| {
+        part.search(Timestamp::from_nanos(before), [Some(ChannelId(*channel))].into())
+    };
+    let mut search = StateSearch::new(parts.iter().map(search).collect(), channels);
+    for _ in 0..steps {
+        search.step();
+    }
+    search.take_certain().iter().map(|message| message.log_time.as_nanos()).collect()
+}
+
+#[test]
+fn what_is_certain_is_known_before_all_is_found() {
+    let (late, early, none) = (Part::new(0, &[50, 90, 110]), Part::new(0, &[10, 95]), Part::new(0, &[200]));
+    let parts = [(&late, 0), (&early, 1), (&none, 2)];
+    assert!(certain_after(&parts, 100, 0).is_empty());
+    assert_eq!(certain_after(&parts, 100, 1), [95], "nothing else can be as late");
+    assert_eq!(certain_after(&parts, 100, 2), [90, 95]);
+    assert!(certain_after(&parts, 5, 1).is_empty());
+}
+
+#[test]
+fn of_equal_times_the_message_of_the_later_file_is_the_last() {
+    let (first, second) = (Part::new(0, &[20, 30]), Part::new(0, &[30]));
+    let maps = |first: Arc<Part>, second: Arc<Part>| {
+        let search = |part: &Arc<Part>| part.search(Timestamp::from_nanos(50), [Some(ChannelId(0))].into());
+        let mut messages = StateSearch::new(vec![search(&first), search(&second)], 1).finish();
+        messages.pop().map(|message| message.sequence)
+    };
+    let marked = |part: &Arc<Part>, sequence| {
+        let mut part =
+            Part { summary: part.summary.clone(), messages: part.messages.clone(), opened: Mutex::default() };
+        part.messages.iter_mut().for_each(|message| message.sequence = sequence);
+        Arc::new(part)
+    };
+    assert_eq!(maps(marked(&first, 1), marked(&second, 2)), Some(2));
+    assert_eq!(maps(marked(&second, 1), marked(&first, 2)), Some(2));
 }

@@ -12,6 +12,8 @@ struct Memory {
     next: usize,
     /// The time before which the state was not taken yet.
     lookback: Option<Timestamp>,
+    /// What of the state was found late.
+    late: Vec<Message>,
     hiccups: Vec<bool>,
 }
 
@@ -21,6 +23,7 @@ impl Memory {
             messages: times.iter().enumerate().map(message).collect(),
             next: 0,
             lookback: Some(nanos(times[0])),
+            late: Vec::new(),
             hiccups: Vec::new(),
         }
     }
@@ -50,17 +53,19 @@ impl Feed for Memory {
         if self.hiccups.pop() == Some(true) {
             return Peek::Pending;
         }
-        if self.lookback.is_some() {
+        if self.lookback.is_some() || !self.late.is_empty() {
             return Peek::Lookback;
         }
         self.messages.get(self.next).map_or(Peek::EndOfPass, |message| Peek::Message(message.log_time))
     }
 
     fn take_lookback(&mut self) -> Lookback {
-        let before = self.lookback.take().unwrap();
+        let Some(before) = self.lookback.take() else {
+            return Lookback { messages: std::mem::take(&mut self.late), last: None, late: true };
+        };
         let messages = self.state_before(before);
         let last = messages.iter().map(|message| message.log_time).max();
-        Lookback { messages, last }
+        Lookback { messages, last, late: false }
     }
 
     fn take(&mut self) -> Option<Message> {
@@ -331,6 +336,27 @@ fn a_step_back_undoes_the_last_message() {
 }
 
 #[test]
+fn state_that_is_found_late_is_told_whatever_the_timeline_does_and_changes_nothing_else() {
+    let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
+    let late = || vec![message((9, &0))];
+    player.at(0);
+    player.timeline.feed.late = late();
+    assert_eq!(player.at(50), (vec!["state 9".into(), "m1".into()], player.wake_at(80)));
+    player.command(Command::Pause, 60);
+    player.timeline.feed.late = late();
+    assert_eq!(player.at(60), (vec!["state 9".into()], Wake::Commanded));
+    player.command(Command::StepBack, 60);
+    assert_eq!(
+        player.at(60).0,
+        ["to 0", "state 0"],
+        "the message before the last one, as without late state"
+    );
+    player.command(Command::Stop, 70);
+    player.timeline.feed.late = late();
+    assert_eq!(player.at(70).0, ["state 9"]);
+}
+
+#[test]
 fn steps_back_that_come_faster_than_they_are_found_add_up() {
     let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
     player.at(0);
@@ -537,7 +563,7 @@ proptest! {
                             expected = all.partition_point(|message| message.log_time <= last_time);
                         }
                         let next = all.get(expected).map_or(nanos(u64::MAX), |message| message.log_time);
-                        let model = Memory { messages: all.clone(), next: 0, lookback: None, hiccups: vec![] };
+                        let model = Memory { messages: all.clone(), next: 0, lookback: None, late: vec![], hiccups: vec![] };
                         prop_assert_eq!(state, &model.state_before(next));
                     }
                     Event::Tick(time) => {

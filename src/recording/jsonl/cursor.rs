@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::{ChannelId, ChannelMap, Cursor, Message, Place, Problems, Source};
+use super::super::{ChannelId, ChannelMap, Cursor, Message, Place, Problems, Search, Source};
 use super::index::{Entry, Index};
 use crate::time::Timestamp;
 
@@ -20,6 +20,9 @@ const BATCH_MESSAGES: usize = 16 * 1024;
 const MAX_GAP: u64 = 64 * 1024;
 /// How many bytes are read at once, gaps and all.
 const MAX_READ: u64 = 2 << 20;
+
+/// How many entries of the index are looked at in one step of a search.
+const SEARCH_ENTRIES: usize = 64 * 1024;
 
 /// What the cursors of a file have in common.
 pub(super) struct OpenFile {
@@ -57,24 +60,6 @@ impl OpenFile {
 }
 
 impl OpenFile {
-    /// The last message before a log time on each of the channels that are wanted.
-    pub fn last_before(&self, before: Timestamp, channels: &ChannelMap) -> Vec<Message> {
-        let mut open: HashSet<ChannelId> = channels.iter().flatten().copied().collect();
-        let mut found = Vec::new();
-        for position in (0..self.index.position_from(before)).rev() {
-            if open.is_empty() {
-                break;
-            }
-            let entry = self.index.entry(position);
-            let Some(&Some(channel)) = channels.get(entry.channel as usize) else { continue };
-            if open.remove(&channel) {
-                let data = self.read_one(&entry);
-                found.extend(self.message(Wanted { position, entry, channel, data, footprint: 0 }));
-            }
-        }
-        found
-    }
-
     fn message(&self, wanted: Wanted) -> Option<Message> {
         let data = wanted.data?;
         if !(data.starts_with(b"{") && data.ends_with(b"}")) {
@@ -90,6 +75,46 @@ impl OpenFile {
             footprint: wanted.footprint.max(data.len()),
             data,
         })
+    }
+}
+
+/// Looks for the last message of each wanted channel, through the index. Reads those messages only.
+pub(super) struct JsonlSearch {
+    file: Arc<OpenFile>,
+    channels: ChannelMap,
+    /// The channels without a found message.
+    open: HashSet<ChannelId>,
+    /// How many messages, from the start, were not looked at yet.
+    left: usize,
+}
+
+impl JsonlSearch {
+    pub fn new(file: Arc<OpenFile>, before: Timestamp, channels: ChannelMap) -> Self {
+        let open = channels.iter().flatten().copied().collect();
+        let left = file.index.position_from(before);
+        JsonlSearch { file, channels, open, left }
+    }
+}
+
+impl Search for JsonlSearch {
+    fn latest(&self) -> Option<Timestamp> {
+        let last = self.left.checked_sub(1).filter(|_| !self.open.is_empty())?;
+        Some(self.file.index.entry(last).log_time)
+    }
+
+    fn step(&mut self, is_open: &dyn Fn(ChannelId, Timestamp) -> bool, found: &mut Vec<Message>) {
+        let stop = self.left.saturating_sub(SEARCH_ENTRIES);
+        while self.left > stop {
+            self.left -= 1;
+            let (position, entry) = (self.left, self.file.index.entry(self.left));
+            let Some(&Some(channel)) = self.channels.get(entry.channel as usize) else { continue };
+            if !self.open.remove(&channel) || !is_open(channel, entry.log_time) {
+                continue;
+            }
+            let data = self.file.read_one(&entry);
+            found.extend(self.file.message(Wanted { position, entry, channel, data, footprint: 0 }));
+            return;
+        }
     }
 }
 

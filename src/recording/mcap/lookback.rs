@@ -1,7 +1,7 @@
 //! Finds the last message of each channel before a time, through the index.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,42 +10,47 @@ use super::cursor::message;
 use super::entries::{Routes, Selected, select};
 use super::findings::counted;
 use super::index::Span;
-use crate::recording::{ChannelId, Message, Place};
-
-/// The last message of each wanted channel with a log time below `before`; where log times are equal, the one
-/// that stands last in the file. In no particular order.
-///
-/// Spans are gone through from the latest backwards, and only those are loaded that can have the last message
-/// of a channel. Payloads are copied, so that no chunk is kept for them.
-pub fn last_before(shared: &Shared, before: u64, routes: &Routes) -> Vec<Message> {
-    let mut search = Search { shared, routes, before, found: HashMap::new() };
-    for (latest, place) in search.candidates() {
-        if search.is_worth_loading(latest, place) {
-            search.take(place);
-        }
-    }
-    search.found.into_values().map(|(_, message)| message).collect()
-}
+use crate::recording::{ChannelId, Message, Place, Search};
+use crate::time::Timestamp;
 
 /// What the last message is chosen by: log time, and the place of its span in the file.
 type Key = (u64, u32);
 
-struct Search<'a> {
-    shared: &'a Shared,
-    routes: &'a Routes,
+/// Looks for the last message of each wanted channel with a log time below `before`; where log times are equal,
+/// for the one that stands last in the file.
+///
+/// Spans are gone through from the latest backwards, and only those are loaded that can have the last message
+/// of a channel. Payloads are copied, so that no chunk is kept for them.
+pub struct McapSearch {
+    shared: Arc<Shared>,
+    routes: Routes,
     before: u64,
-    found: HashMap<ChannelId, (Key, Message)>,
+    /// The spans with messages before the time that were not looked through yet, each with the latest time that
+    /// one of these can have. The latest are at the end.
+    candidates: Vec<Key>,
+    found: HashMap<ChannelId, Key>,
 }
 
-impl Search<'_> {
-    /// The spans with messages before the time, each with the latest time that one of these can have. The
-    /// latest come first.
-    fn candidates(&self) -> Vec<Key> {
-        let spans = (0..).zip(&self.shared.index.spans).filter(|(_, span)| span.start < self.before);
-        let mut candidates: Vec<Key> =
-            spans.map(|(place, span)| (span.end.min(self.before - 1), place)).collect();
-        candidates.sort_unstable_by_key(|&key| Reverse(key));
-        candidates
+impl Search for McapSearch {
+    fn latest(&self) -> Option<Timestamp> {
+        self.candidates.last().map(|(latest, _)| Timestamp::from_nanos(*latest))
+    }
+
+    fn step(&mut self, is_open: &dyn Fn(ChannelId, Timestamp) -> bool, found: &mut Vec<Message>) {
+        while let Some((latest, place)) = self.candidates.pop() {
+            if self.is_worth_loading(latest, place, is_open) {
+                return self.take(place, found);
+            }
+        }
+    }
+}
+
+impl McapSearch {
+    pub fn new(shared: Arc<Shared>, before: u64, routes: Routes) -> Self {
+        let spans = (0..).zip(&shared.index.spans).filter(|(_, span)| span.start < before);
+        let mut candidates: Vec<Key> = spans.map(|(place, span)| (span.end.min(before - 1), place)).collect();
+        candidates.sort_unstable();
+        McapSearch { shared, routes, before, candidates, found: HashMap::new() }
     }
 
     fn span(&self, place: u32) -> &Span {
@@ -53,11 +58,17 @@ impl Search<'_> {
     }
 
     /// Whether the span can have a message that comes after the one that was found for its channel.
-    fn is_worth_loading(&self, latest: u64, place: u32) -> bool {
+    fn is_worth_loading(
+        &self,
+        latest: u64,
+        place: u32,
+        is_open: &dyn Fn(ChannelId, Timestamp) -> bool,
+    ) -> bool {
+        let time = Timestamp::from_nanos(latest);
         let is_open = |id: u16| {
-            self.routes
-                .wanted(id)
-                .is_some_and(|channel| self.found.get(&channel).is_none_or(|(key, _)| *key < (latest, place)))
+            self.routes.wanted(id).is_some_and(|channel| {
+                self.found.get(&channel).is_none_or(|key| *key < (latest, place)) && is_open(channel, time)
+            })
         };
         match self.shared.index.ids(self.span(place).channels) {
             Some(ids) => ids.iter().any(|&id| is_open(id)),
@@ -79,10 +90,10 @@ impl Search<'_> {
     }
 
     /// Takes from a span what comes after that which was found so far.
-    fn take(&mut self, place: u32) {
+    fn take(&mut self, place: u32, found: &mut Vec<Message>) {
         let span = &self.shared.index.spans[place as usize];
         let loaded = self.shared.load(place).and_then(|bytes| {
-            let selected = select(&bytes, span.kind.extent(), self.routes, Vec::new())?;
+            let selected = select(&bytes, span.kind.extent(), &self.routes, Vec::new())?;
             Ok((bytes, selected))
         });
         let (bytes, selected) = match loaded {
@@ -95,10 +106,11 @@ impl Search<'_> {
         // Of each channel the first one that is met from behind is its last one.
         for entry in entries[..earlier].iter().rev() {
             let key = (entry.log_time, place);
-            let Some(message) = message(&bytes, *entry, self.routes) else { continue };
-            if self.found.get(&message.channel).is_none_or(|(found, _)| *found < key) {
+            let Some(message) = message(&bytes, *entry, &self.routes) else { continue };
+            if self.found.get(&message.channel).is_none_or(|found| *found < key) {
                 let data = Bytes::copy_from_slice(&message.data);
-                self.found.insert(message.channel, (key, Message { footprint: data.len(), data, ..message }));
+                self.found.insert(message.channel, key);
+                found.push(Message { footprint: data.len(), data, ..message });
             }
         }
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::testing::*;
 use super::super::*;
-use crate::recording::{ChannelId, OpenOptions};
+use crate::recording::{ChannelId, OpenOptions, StateSearch};
 
 fn reader(bytes: Vec<u8>) -> McapReader {
     let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
@@ -24,7 +24,8 @@ fn reader(bytes: Vec<u8>) -> McapReader {
 fn last_before(reader: &McapReader, before: u64) -> BTreeMap<u32, u32> {
     let channels = reader.summary().channels.len() as u32;
     let all: ChannelMap = (0..channels).map(|channel| Some(ChannelId(channel))).collect();
-    let messages = reader.last_before(Timestamp::from_nanos(before), all);
+    let search = reader.search(Timestamp::from_nanos(before), all);
+    let messages = StateSearch::new(vec![search], channels as usize).finish();
     let found: BTreeMap<u32, u32> = messages.iter().map(|m| (m.channel.0, m.sequence)).collect();
     assert_eq!(found.len(), messages.len(), "one message a channel");
     found

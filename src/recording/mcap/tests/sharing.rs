@@ -67,7 +67,8 @@ fn bytes_read(cursors: usize, cache: usize) -> (usize, usize) {
     let first = read();
     let mut again = reader.cursor(Timestamp::MIN, all());
     while again.next().is_some() {}
-    reader.last_before(Timestamp::from_nanos(150), all());
+    let search = reader.search(Timestamp::from_nanos(150), all());
+    crate::recording::StateSearch::new(vec![search], 2).finish();
     (first, read())
 }
 

@@ -1,0 +1,205 @@
+//! What comes out of the queue, and when.
+
+use std::io::Write as _;
+use std::sync::mpsc;
+
+use super::reader::{BATCH_BYTES, OVERHEAD};
+use super::*;
+use crate::recording::{OpenOptions, Problems};
+
+/// A recording of `count` messages, a microsecond apart.
+fn recording(count: u64) -> Arc<Recording> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for time in 0..count {
+        writeln!(file, r#"{{"topic": "/t", "log_time": {}, "data": {{"n": {time}}}}}"#, time * 1000).unwrap();
+    }
+    let problems = Arc::new(Problems::default());
+    Arc::new(Recording::open(&[file.path()], &OpenOptions::default(), problems, &|_| {}).unwrap())
+}
+
+/// A recording of `topics` topics with one message each, at 0, 1, ... microseconds, and after them `count` messages,
+/// one a microsecond, in turn on the even ones of these topics.
+fn recording_with_states(topics: u64, count: u64) -> Arc<Recording> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    for time in 0..topics + count {
+        let topic = if time < topics { time } else { (time * 2) % topics };
+        writeln!(file, r#"{{"topic": "/t{topic}", "log_time": {}, "data": {{}}}}"#, time * 1000).unwrap();
+    }
+    let problems = Arc::new(Problems::default());
+    Arc::new(Recording::open(&[file.path()], &OpenOptions::default(), problems, &|_| {}).unwrap())
+}
+
+struct Fixture {
+    feed: ReadAhead,
+    fed: mpsc::Receiver<()>,
+    /// The last lookback.
+    state: Vec<Message>,
+}
+
+impl Fixture {
+    fn new(count: u64, limit: usize) -> Self {
+        Self::of(recording(count), limit, Duration::MAX)
+    }
+
+    fn of(recording: Arc<Recording>, limit: usize, patience: Duration) -> Self {
+        let (sender, fed) = mpsc::channel();
+        let range = Range { start: Timestamp::MIN, end: Timestamp::MAX };
+        let options = ReadAheadOptions { range, open_end: false, limit, lookback: true, patience };
+        let fed_again = move || sender.send(()).unwrap_or_default();
+        Fixture {
+            feed: ReadAhead::start(ReadPool::new(2).unwrap(), recording, options, fed_again),
+            fed,
+            state: Vec::new(),
+        }
+    }
+
+    /// Waits until it is known what comes next.
+    fn peek(&mut self) -> Peek {
+        loop {
+            match self.feed.peek() {
+                Peek::Pending => self.fed.recv().unwrap(),
+                Peek::Lookback => self.state = self.feed.take_lookback().messages,
+                known => return known,
+            }
+        }
+    }
+
+    fn times_to_end_of_pass(&mut self) -> Vec<u64> {
+        let mut times = Vec::new();
+        while let Peek::Message(time) = self.peek() {
+            assert_eq!(self.feed.take().unwrap().log_time, time);
+            times.push(time.as_nanos() / 1000);
+        }
+        times
+    }
+}
+
+#[test]
+fn every_pass_brings_every_message_in_order() {
+    let mut fixture = Fixture::new(2000, 10_000);
+    for _ in 0..3 {
+        assert_eq!(fixture.times_to_end_of_pass(), (0..2000).collect::<Vec<_>>());
+        fixture.feed.next_pass();
+    }
+}
+
+#[test]
+fn after_a_seek_nothing_from_before_it_comes() {
+    let mut fixture = Fixture::new(2000, 10_000);
+    for target in [1500, 3, 1999, 0, 700] {
+        fixture.peek();
+        fixture.feed.seek(Timestamp::from_nanos(target * 1000), false);
+        fixture.peek();
+        let state: Vec<u64> = fixture.state.iter().map(|m| m.log_time.as_nanos() / 1000).collect();
+        assert_eq!(state, target.checked_sub(1).into_iter().collect::<Vec<_>>());
+        assert_eq!(fixture.times_to_end_of_pass(), (target..2000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_is_read_ahead_is_bounded_in_bytes() {
+    let mut fixture = Fixture::new(20_000, 100_000);
+    fixture.peek();
+    // The reader is at rest once there is no room; until then it may only come closer to the limit.
+    let mut state = fixture.feed.reader.state();
+    while state.bytes < 100_000 {
+        drop(state);
+        std::thread::yield_now();
+        state = fixture.feed.reader.state();
+    }
+    assert!(state.bytes < 100_000 + BATCH_BYTES + OVERHEAD, "{}", state.bytes);
+}
+
+/// The log time, in microseconds, of the last message of each channel before `time`.
+fn expected_state(topics: u64, time: u64) -> Vec<u64> {
+    let last = |topic| (0..time).rfind(|&at| topic == if at < topics { at } else { (at * 2) % topics });
+    let mut state: Vec<u64> = (0..topics).filter_map(last).collect();
+    state.sort_unstable();
+    state
+}
+
+#[test]
+fn state_that_takes_long_to_find_comes_late_but_whole_while_nothing_is_played() {
+    let mut fixture = Fixture::of(recording_with_states(40, 1000), 100_000, Duration::ZERO);
+    for target in [1000, 500, 39, 1] {
+        fixture.feed.seek(Timestamp::from_nanos(target * 1000), false);
+        let mut state = Vec::new();
+        let mut is_late = Vec::new();
+        while state.len() < expected_state(40, target).len() {
+            match fixture.feed.peek() {
+                Peek::Lookback => {
+                    let lookback = fixture.feed.take_lookback();
+                    is_late.push(lookback.late);
+                    state.extend(lookback.messages.iter().map(|message| message.log_time.as_nanos() / 1000));
+                }
+                // What plays next is known; what is late is told all the same.
+                _ => fixture.fed.recv().unwrap(),
+            }
+        }
+        state.sort_unstable();
+        assert_eq!(state, expected_state(40, target));
+        assert!(!is_late[0] && is_late[1..].iter().all(|late| *late), "{is_late:?}");
+    }
+}
+
+#[test]
+fn late_state_never_follows_a_message_of_its_channel() {
+    let (topics, count) = (40, 3000);
+    // The smallest limit makes reading wait for playing.
+    for limit in [1, 1000, 1_000_000] {
+        let mut fixture = Fixture::of(recording_with_states(topics, count), limit, Duration::ZERO);
+        fixture.feed.seek(Timestamp::from_nanos(2000 * 1000), false);
+        for pass in 0..3 {
+            let start = if pass == 0 { 2000 } else { 0 };
+            let (mut states, mut played, mut times) = (Vec::new(), HashSet::new(), Vec::new());
+            loop {
+                match fixture.feed.peek() {
+                    Peek::Pending => fixture.fed.recv().unwrap(),
+                    Peek::Lookback => {
+                        for message in fixture.feed.take_lookback().messages {
+                            assert!(!played.contains(&message.channel));
+                            states.push((message.channel, message.log_time.as_nanos() / 1000));
+                        }
+                    }
+                    Peek::Message(_) => {
+                        let message = fixture.feed.take().unwrap();
+                        played.insert(message.channel);
+                        times.push(message.log_time.as_nanos() / 1000);
+                    }
+                    Peek::EndOfPass => break,
+                }
+            }
+            fixture.feed.next_pass();
+            assert_eq!(times, (start..topics + count).collect::<Vec<_>>());
+            let expected = expected_state(topics, start);
+            let found: HashSet<u64> = states.iter().map(|(_, time)| *time).collect();
+            assert_eq!(found.len(), states.len(), "nothing comes twice");
+            assert!(found.iter().all(|time| expected.contains(time)));
+            // Odd topics have no message in the flow.
+            assert!(
+                expected
+                    .iter()
+                    .filter(|time| **time < topics && **time % 2 == 1)
+                    .all(|time| found.contains(time))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_search_for_state_gives_way_to_a_newer_seek() {
+    let mut fixture = Fixture::of(recording_with_states(40, 1000), 100_000, Duration::ZERO);
+    for target in (1..1000).rev() {
+        fixture.feed.seek(Timestamp::from_nanos(target * 1000), target % 2 == 0);
+    }
+    fixture.feed.seek(Timestamp::from_nanos(5000), true);
+    let mut state = Vec::new();
+    while state.len() < 5 {
+        match fixture.feed.peek() {
+            Peek::Lookback => state.extend(fixture.feed.take_lookback().messages),
+            _ => fixture.fed.recv().unwrap(),
+        }
+    }
+    let times: HashSet<u64> = state.iter().map(|message| message.log_time.as_nanos() / 1000).collect();
+    assert_eq!(times, (0..5).collect());
+}
