@@ -1,10 +1,13 @@
 //! How fast and how exactly recordings are served, side by side with a bare server that writes the same frames,
-//! encoded beforehand (`limit`), a bare pacer, and other players where they are installed.
+//! encoded beforehand (`limit`, and with the frames on time `pacer`), and with other players where they are
+//! installed.
 //!
 //! Another player is run where the environment names its command, with `{file}` and `{port}` in it:
 //! `FGPLAY_BENCH_SDK` (`ws_stream_mcap` of the Foxglove SDK), `FGPLAY_BENCH_TS` (`mcap-play` of
-//! `@foxglove/ws-protocol-examples`), `FGPLAY_BENCH_PY` (playback control example of the SDK for Python).
-//! Words on the command line choose what is measured: `throughput`, `pacing`, `fanout`.
+//! `@foxglove/ws-protocol-examples`, made to take its port from outside; `FGPLAY_BENCH_TS_FAST` a copy that does
+//! not wait), `FGPLAY_BENCH_PY` (the playback control example of the SDK for Python).
+//! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `far`.
+//! The figures are written to `target/bench/serving.json` as well.
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/client.rs"]
@@ -14,214 +17,371 @@ mod limit;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/run.rs"]
+mod run;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/shapes.rs"]
 mod shapes;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use client::Client;
 use mcap::Compression;
-use program::{Fgplay, Peer};
-use shapes::{BIG, IMU1K, ROBOT, SMALL, START, Shape};
+use program::{Fgplay, Peer, connect};
+use run::{Manner, Run, median, quantile, take};
+use serde_json::{Value, json};
+use shapes::{BIG, IMU1K, ROBOT, SMALL, Shape};
 
 const ROUNDS: usize = 5;
-const PROTOCOL: &str = "foxglove.websocket.v1";
-const PEERS: [(&str, &str); 3] =
-    [("sdk", "FGPLAY_BENCH_SDK"), ("ts", "FGPLAY_BENCH_TS"), ("py", "FGPLAY_BENCH_PY")];
+/// Some players know only the one, some only the other.
+const PROTOCOLS: &str = "foxglove.sdk.v1, foxglove.websocket.v1";
+
+/// Another player: its name, the variables with its command, also as fast as it goes, and how it is made to play.
+struct Other {
+    name: &'static str,
+    variable: &'static str,
+    fast: &'static str,
+    on_request: bool,
+}
+
+const OTHERS: [Other; 3] = [
+    Other { name: "sdk", variable: "FGPLAY_BENCH_SDK", fast: "FGPLAY_BENCH_SDK", on_request: true },
+    Other { name: "ts", variable: "FGPLAY_BENCH_TS", fast: "FGPLAY_BENCH_TS_FAST", on_request: false },
+    Other { name: "py", variable: "FGPLAY_BENCH_PY", fast: "FGPLAY_BENCH_PY", on_request: true },
+];
+
+impl Other {
+    fn manner(&self, speed: f32) -> Manner {
+        if self.on_request { Manner::OnRequest { speed } } else { Manner::ByItself }
+    }
+}
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let [word, path, pace, clients] = &words[..]
+        && word == "limit"
+    {
+        let pace = if pace == "on-time" { limit::Pace::OnTime } else { limit::Pace::AtOnce };
+        // Its clients may leave before all is written.
+        limit::serve(Path::new(path), pace, clients.parse().expect("a number")).unwrap_or_default();
+        return;
+    }
     let wanted = |word: &str| words.is_empty() || words.iter().any(|wanted| wanted == word);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let folder = folder.path();
-    for (name, variable) in PEERS {
-        if std::env::var_os(variable).is_none() {
-            println!("{name} is not measured: {variable} does not name its command");
+    let mut bench = Bench { folder: folder.path().to_owned(), figures: Vec::new() };
+    for other in OTHERS {
+        if std::env::var_os(other.variable).is_none() {
+            println!("{} is not measured: {} does not name its command", other.name, other.variable);
         }
     }
     if wanted("throughput") {
-        println!("\nas fast as it goes, one client, medians of {ROUNDS}");
-        throughput(folder, SMALL, 60, None);
-        throughput(folder, ROBOT, 60, Some(Compression::Zstd));
-        throughput(folder, BIG, 15, None);
+        bench.heading(&format!("as fast as it goes, one client, medians of {ROUNDS}"));
+        bench.throughput(SMALL, 60, None, true);
+        bench.throughput(ROBOT, 60, Some(Compression::Zstd), true);
+        bench.throughput(BIG, 15, None, true);
+    }
+    if wanted("shapes") {
+        bench.heading(&format!("as fast as it goes, one client, other compressions, medians of {ROUNDS}"));
+        for compression in [Some(Compression::Lz4), Some(Compression::Zstd)] {
+            bench.throughput(SMALL, 60, compression, false);
+        }
+        for compression in [None, Some(Compression::Lz4)] {
+            bench.throughput(ROBOT, 60, compression, false);
+        }
+        for compression in [Some(Compression::Lz4), Some(Compression::Zstd)] {
+            bench.throughput(BIG, 15, compression, false);
+        }
     }
     if wanted("pacing") {
-        println!("\nlateness at rate 1, one client, in us (of {ROUNDS} runs the median of each)");
-        pacing(folder, IMU1K, 10, None);
-        pacing(folder, ROBOT, 10, Some(Compression::Zstd));
+        bench
+            .heading(&format!("lateness at rate 1, one client, in us (of {ROUNDS} runs the median of each)"));
+        bench.pacing(IMU1K, 10, None);
+        bench.pacing(ROBOT, 10, Some(Compression::Zstd));
+    }
+    if wanted("drift") {
+        bench.heading("drift in 60 s: median lateness of the first and of the last tenth, in us");
+        bench.drift();
     }
     if wanted("fanout") {
-        println!("\nrobot at rate 1 for 10 s");
-        fan_out(folder);
+        bench.heading("robot at rate 1 for 10 s");
+        for clients in [1, 10, 50] {
+            bench.fan_out(clients);
+        }
+    }
+    if wanted("far") {
+        bench.heading("robot at rate 1 for 10 s: with how many clients the first message is dropped");
+        bench.far();
+    }
+    bench.save();
+}
+
+struct Bench {
+    folder: PathBuf,
+    figures: Vec<Value>,
+}
+
+/// The runs of one player.
+struct Row {
+    name: &'static str,
+    runs: Vec<Run>,
+}
+
+fn row<'a>(rows: &'a mut Vec<Row>, name: &'static str) -> &'a mut Vec<Run> {
+    let place = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+        rows.push(Row { name, runs: Vec::new() });
+        rows.len() - 1
+    });
+    &mut rows[place].runs
+}
+
+fn compression_name(compression: Option<Compression>) -> &'static str {
+    match compression {
+        Some(Compression::Zstd) => "zstd",
+        Some(Compression::Lz4) => "lz4",
+        _ => "none",
     }
 }
 
-fn recording(folder: &Path, shape: Shape, seconds: u64, compression: Option<Compression>) -> PathBuf {
-    let path = folder.join(format!("{}-{seconds}.mcap", shape.name));
-    if !path.exists() {
-        shape.write(&path, seconds, compression);
+fn limit(path: &str, pace: &str, clients: usize) -> Peer {
+    Peer::this_program(&["limit", path, pace, &clients.to_string()])
+}
+
+/// How long it takes to read the chunks of a recording and to decompress them, on one thread.
+fn decompress(path: &Path) -> Duration {
+    let bytes = std::fs::read(path).expect("the recording");
+    let summary = mcap::Summary::read(&bytes).expect("a recording").expect("a summary");
+    drop(bytes);
+    let start = Instant::now();
+    let mut file = std::fs::File::open(path).expect("the recording");
+    let (mut packed, mut unpacked) = (Vec::new(), Vec::new());
+    let mut decoder = zstd::bulk::Decompressor::new().expect("a decoder");
+    for chunk in &summary.chunk_indexes {
+        use std::io::{Read as _, Seek as _, SeekFrom};
+        let head = 8 + 8 + 8 + 4 + 4 + chunk.compression.len() as u64 + 8 + 9;
+        file.seek(SeekFrom::Start(chunk.chunk_start_offset + head)).expect("the chunk");
+        packed.resize(chunk.compressed_size as usize, 0);
+        file.read_exact(&mut packed).expect("the chunk");
+        if chunk.compression == "zstd" {
+            unpacked.resize(chunk.uncompressed_size as usize, 0);
+            decoder.decompress_to_buffer(&packed, &mut unpacked[..]).expect("the chunk");
+        }
     }
-    path
+    start.elapsed()
 }
 
-/// What a client got.
-struct Run {
-    messages: u64,
-    bytes: u64,
-    seconds: f64,
-    lost: u64,
-    /// How much later than the earliest one each message came, in nanoseconds, by its log time.
-    lateness: Vec<u64>,
-    /// Messages that did not come right after a Time with their log time.
-    mistimed: u64,
-}
+impl Bench {
+    fn heading(&self, text: &str) {
+        println!("\n{text}");
+    }
 
-/// Subscribes to everything, and takes what comes until the server closes or `expected` messages are there.
-fn take(mut client: Client, shape: Shape, expected: u64, rate: f64) -> Run {
-    client.subscribe_to_all(shape.topics.len()).expect("the channels");
-    let mut run = Run { messages: 0, bytes: 0, seconds: 0.0, lost: 0, lateness: Vec::new(), mistimed: 0 };
-    let mut came: Vec<(Instant, u64)> =
-        Vec::with_capacity(if rate.is_finite() { expected as usize } else { 0 });
-    let (mut first, mut next, mut time) = (None, 0, 0);
-    let eight = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
-    while run.messages < expected {
-        let Ok(frame) = client.next() else { break };
-        match (frame.kind, frame.head.first()) {
-            (2, Some(1)) => {
-                first.get_or_insert_with(Instant::now);
-                let (log_time, number) = (eight(&frame.head[5..]), eight(&frame.head[13..]));
-                run.messages += 1;
-                run.bytes += frame.length as u64;
-                run.lost += number.saturating_sub(next);
-                next = number + 1;
-                run.mistimed += u64::from(time != log_time);
-                if rate.is_finite() {
-                    came.push((Instant::now(), log_time));
+    fn recording(&self, shape: Shape, seconds: u64, compression: Option<Compression>) -> PathBuf {
+        let name = format!("{}-{seconds}-{}.mcap", shape.name, compression_name(compression));
+        let path = self.folder.join(name);
+        if !path.exists() {
+            shape.write(&path, seconds, compression);
+        }
+        path
+    }
+
+    fn throughput(&mut self, shape: Shape, seconds: u64, compression: Option<Compression>, others: bool) {
+        let path = self.recording(shape, seconds, compression);
+        let file = path.to_str().expect("a path");
+        let mut rows = Vec::new();
+        let mut decompressing = Vec::new();
+        for _ in 0..ROUNDS {
+            let server = limit(file, "at-once", 1);
+            let client = connect(server.port, PROTOCOLS);
+            row(&mut rows, "limit").push(take(client, shape, seconds, Manner::ByItself, None));
+            decompressing.push(decompress(&path));
+            let server = Fgplay::start([file, "--rate", "max"]);
+            let client = connect(server.port, PROTOCOLS);
+            row(&mut rows, "fgplay").push(take(client, shape, seconds, Manner::ByItself, None));
+            for other in OTHERS.iter().filter(|_| others) {
+                if let Some(peer) = Peer::start(other.fast, file) {
+                    let client = connect(peer.port, PROTOCOLS);
+                    row(&mut rows, other.name).push(take(client, shape, seconds, other.manner(1e9), None));
                 }
             }
-            (2, Some(2)) => time = eight(&frame.head[1..]),
-            (8, _) => break,
-            _ => {}
+        }
+        let rate = |run: &Run| run.messages as f64 / run.seconds;
+        let limit = median(&rows[0].runs, rate);
+        let packing = compression_name(compression);
+        for Row { name, runs } in &rows {
+            let (messages, megabytes) =
+                (median(runs, rate), median(runs, |run| run.bytes as f64 / run.seconds / 1e6));
+            let lost = median(runs, |run| run.lost as f64);
+            let missed = median(runs, |run| run.missed as f64);
+            let mistimed = median(runs, |run| run.mistimed as f64);
+            println!(
+                "{:<6} {packing:<5} {name:<7} {messages:>11.0} messages/s {megabytes:>7.0} MB/s {:>6.1} % of limit   \
+                 {lost:.0} lost, {missed:.0} before the first, {mistimed:.0} with another Time",
+                shape.name,
+                100.0 * messages / limit,
+            );
+            self.figures.push(json!({
+                "what": "throughput", "shape": shape.name, "compression": packing, "who": name,
+                "messages_per_second": messages, "megabytes_per_second": megabytes, "of_limit": messages / limit,
+                "lost": lost, "missed": missed, "mistimed": mistimed,
+            }));
+        }
+        if compression.is_some() {
+            let bare = median(&decompressing, Duration::as_secs_f64);
+            let fgplay = median(&rows[1].runs, |run| run.seconds);
+            println!(
+                "{:<6} {packing:<5} fgplay takes {:.2} times as long as just decompressing",
+                shape.name,
+                fgplay / bare
+            );
+            self.figures.push(json!({
+                "what": "decompressing", "shape": shape.name, "compression": packing, "times": fgplay / bare,
+            }));
         }
     }
-    let first = first.unwrap_or_else(Instant::now);
-    run.seconds = first.elapsed().as_secs_f64();
-    let late = |(at, log_time): &(Instant, u64)| {
-        at.duration_since(first).as_nanos() as i64 - ((log_time - START) as f64 / rate) as i64
-    };
-    let earliest = came.iter().map(late).min().unwrap_or(0);
-    run.lateness = came.iter().map(|came| (late(came) - earliest) as u64).collect();
-    run.lateness.sort_unstable();
-    run
-}
 
-fn throughput(folder: &Path, shape: Shape, seconds: u64, compression: Option<Compression>) {
-    let path = recording(folder, shape, seconds, compression);
-    let file = path.to_str().expect("a path");
-    let expected = shape.messages(seconds);
-    let connect = |port| Client::connect(port, PROTOCOL).expect("a connection");
-    let mut rows: Vec<(&str, Vec<Run>)> = Vec::new();
-    for _ in 0..ROUNDS {
-        let server = limit::serve(&path, limit::Pace::AtOnce);
-        push(&mut rows, "limit", take(connect(server), shape, expected, f64::INFINITY));
-        let server = Fgplay::start([file, "--rate", "max"]);
-        push(&mut rows, "fgplay", take(connect(server.port), shape, expected, f64::INFINITY));
-    }
-    let median = |runs: &[Run]| {
-        let mut rates: Vec<f64> = runs.iter().map(|run| run.messages as f64 / run.seconds).collect();
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
-    };
-    let limit = median(&rows[0].1);
-    for (name, runs) in &rows {
-        let rate = median(runs);
-        let run = &runs[0];
-        println!(
-            "{:<7} {name:<7} {:>12.0} messages/s {:>8.0} MB/s {:>7.1} % of limit  {} lost, {} with another Time",
-            shape.name,
-            rate,
-            rate * run.bytes as f64 / run.messages as f64 / 1e6,
-            100.0 * rate / limit,
-            expected - run.messages + run.lost,
-            run.mistimed,
-        );
-    }
-}
-
-fn push<'a>(rows: &mut Vec<(&'a str, Vec<Run>)>, name: &'a str, run: Run) {
-    match rows.iter_mut().find(|(other, _)| *other == name) {
-        Some((_, runs)) => runs.push(run),
-        None => rows.push((name, vec![run])),
-    }
-}
-
-fn pacing(folder: &Path, shape: Shape, seconds: u64, compression: Option<Compression>) {
-    let path = recording(folder, shape, seconds, compression);
-    let file = path.to_str().expect("a path");
-    let expected = shape.messages(seconds);
-    let connect = |port| Client::connect(port, PROTOCOL).expect("a connection");
-    let mut rows: Vec<(&str, Vec<Run>)> = Vec::new();
-    for _ in 0..ROUNDS {
-        let server = limit::serve(&path, limit::Pace::OnTime);
-        push(&mut rows, "pacer", take(connect(server), shape, expected, 1.0));
-        let server = Fgplay::start([file]);
-        push(&mut rows, "fgplay", take(connect(server.port), shape, expected, 1.0));
-        for (name, variable) in PEERS {
-            if let Some(peer) = Peer::start(variable, file) {
-                push(&mut rows, name, take(peer.connect(PROTOCOL), shape, expected, 1.0));
+    fn pacing(&mut self, shape: Shape, seconds: u64, compression: Option<Compression>) {
+        let path = self.recording(shape, seconds, compression);
+        let file = path.to_str().expect("a path");
+        let mut rows = Vec::new();
+        let one = Some(1.0);
+        for _ in 0..ROUNDS {
+            let server = limit(file, "on-time", 1);
+            let client = connect(server.port, PROTOCOLS);
+            row(&mut rows, "pacer").push(take(client, shape, seconds, Manner::ByItself, one));
+            let server = Fgplay::start([file]);
+            let client = connect(server.port, PROTOCOLS);
+            row(&mut rows, "fgplay").push(take(client, shape, seconds, Manner::ByItself, one));
+            for other in &OTHERS {
+                if let Some(peer) = Peer::start(other.variable, file) {
+                    let client = connect(peer.port, PROTOCOLS);
+                    row(&mut rows, other.name).push(take(client, shape, seconds, other.manner(1.0), one));
+                }
             }
         }
+        for Row { name, runs } in &rows {
+            let [p50, p99, p999] = [0.5, 0.99, 0.999]
+                .map(|share| median(runs, |run| quantile(&run.lateness, share) as f64 / 1e3));
+            let lost = median(runs, |run| run.lost as f64);
+            let missed = median(runs, |run| run.missed as f64);
+            let mistimed = median(runs, |run| run.mistimed as f64);
+            println!(
+                "{:<6} {name:<7} p50 {p50:>7.0}  p99 {p99:>7.0}  p99.9 {p999:>7.0}   \
+                 {lost:.0} lost, {missed:.0} before the first, {mistimed:.0} with another Time",
+                shape.name,
+            );
+            self.figures.push(json!({
+                "what": "lateness", "shape": shape.name, "who": name, "p50_us": p50, "p99_us": p99,
+                "p99.9_us": p999, "lost": lost, "missed": missed, "mistimed": mistimed,
+            }));
+        }
     }
-    for (name, runs) in &rows {
-        let at = |share: f64| {
-            let mut values: Vec<u64> = runs
-                .iter()
-                .filter_map(|run| run.lateness.get((run.lateness.len() as f64 * share) as usize).copied())
-                .collect();
-            values.sort_unstable();
-            values.get(values.len() / 2).copied().unwrap_or(0) as f64 / 1e3
-        };
-        println!(
-            "{:<7} {name:<7} p50 {:>8.0}  p99 {:>8.0}  p99.9 {:>8.0}   {} lost, {} with another Time",
-            shape.name,
-            at(0.5),
-            at(0.99),
-            at(0.999),
-            expected - runs[0].messages + runs[0].lost,
-            runs[0].mistimed,
-        );
-    }
-}
 
-fn fan_out(folder: &Path) {
-    const SECONDS: u64 = 10;
-    let path = recording(folder, ROBOT, SECONDS, Some(Compression::Zstd));
-    let file = path.to_str().expect("a path");
-    let expected = ROBOT.messages(SECONDS);
-    for clients in [1, 10, 50] {
-        // Paused until all are there, since who comes late would miss what was before.
-        let server = Fgplay::start([file, "--delay", "1"]);
-        let port = server.port;
-        let threads: Vec<_> = (0..clients)
-            .map(|_| {
+    /// All rates at the same time: what is compared is the start and the end of each.
+    fn drift(&mut self) {
+        let threads: Vec<_> = [0.1, 1.0, 50.0]
+            .into_iter()
+            .map(|rate| {
+                let seconds = (60.0 * rate) as u64;
+                let path = self.recording(IMU1K, seconds, None);
                 std::thread::spawn(move || {
-                    let client = Client::connect(port, PROTOCOL).expect("a connection");
-                    take(client, ROBOT, expected, 1.0)
+                    let server = Fgplay::start([path.to_str().expect("a path"), "--rate", &rate.to_string()]);
+                    (
+                        rate,
+                        take(connect(server.port, PROTOCOLS), IMU1K, seconds, Manner::ByItself, Some(rate)),
+                    )
                 })
             })
             .collect();
-        let runs: Vec<Run> = threads.into_iter().map(|thread| thread.join().expect("a client")).collect();
-        let mut lateness: Vec<u64> = runs.iter().flat_map(|run| run.lateness.iter().copied()).collect();
-        lateness.sort_unstable();
-        let (cpu, memory) = server.usage();
-        println!(
-            "{clients:>3} clients  fgplay  CPU {cpu:.2} s  memory at most {:.1} MB  lateness p50 {:.0} us, p99 {:.0} us  {} lost",
-            memory as f64 / 1e6,
-            lateness[lateness.len() / 2] as f64 / 1e3,
-            lateness[lateness.len() * 99 / 100] as f64 / 1e3,
-            runs.iter().map(|run| expected - run.messages + run.lost).sum::<u64>(),
-        );
+        for thread in threads {
+            let (rate, run) = thread.join().expect("a client");
+            let tenth = run.lateness.len() / 10;
+            let first = quantile(&run.lateness[..tenth], 0.5) as f64 / 1e3;
+            let last = quantile(&run.lateness[run.lateness.len() - tenth..], 0.5) as f64 / 1e3;
+            println!(
+                "rate {rate:<4} first {first:>6.0}  last {last:>6.0}   {} messages, {} lost",
+                run.messages, run.lost
+            );
+            self.figures.push(json!({
+                "what": "drift", "rate": rate, "first_us": first, "last_us": last, "lost": run.lost,
+            }));
+        }
     }
+
+    fn fan_out(&mut self, clients: usize) {
+        const SECONDS: u64 = 10;
+        let path = self.recording(ROBOT, SECONDS, Some(Compression::Zstd));
+        let file = path.to_str().expect("a path");
+        let server = limit(file, "on-time", clients);
+        let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
+        self.report_crowd("limit", clients, &runs, server.usage());
+        // Playback waits until all are there, since who comes late would miss what was before.
+        let server = Fgplay::start([file, "--delay", "1"]);
+        let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
+        self.report_crowd("fgplay", clients, &runs, server.usage());
+        for other in &OTHERS {
+            if let Some(peer) = Peer::start(other.variable, file) {
+                let runs = crowd(peer.port, clients, SECONDS, other.manner(1.0));
+                self.report_crowd(other.name, clients, &runs, peer.usage());
+            }
+        }
+    }
+
+    fn report_crowd(&mut self, who: &str, clients: usize, runs: &[Run], (cpu, memory): (f64, u64)) -> u64 {
+        let all: Vec<u64> = runs.iter().flat_map(|run| run.lateness.iter().copied()).collect();
+        let [p50, p99] = [0.5, 0.99].map(|share| quantile(&all, share) as f64 / 1e3);
+        let lost: u64 = runs.iter().map(|run| run.lost).sum();
+        let missed: u64 = runs.iter().map(|run| run.missed).sum();
+        println!(
+            "{clients:>3} clients  {who:<7} CPU {cpu:>5.2} s  memory at most {:>6.1} MB  lateness p50 {p50:>6.0} us, p99 {p99:>7.0} us  \
+             {lost} lost, {missed} before the first",
+            memory as f64 / 1e6,
+        );
+        self.figures.push(json!({
+            "what": "fanout", "who": who, "clients": clients, "cpu_seconds": cpu, "memory_bytes": memory,
+            "p50_us": p50, "p99_us": p99, "lost": lost, "missed": missed,
+        }));
+        lost
+    }
+
+    /// More and more clients, until one of them loses a message.
+    fn far(&mut self) {
+        const SECONDS: u64 = 10;
+        let path = self.recording(ROBOT, SECONDS, Some(Compression::Zstd));
+        let file = path.to_str().expect("a path").to_owned();
+        let mut players: Vec<(&'static str, &'static str, Manner)> = vec![("fgplay", "", Manner::ByItself)];
+        players.extend(OTHERS.iter().map(|other| (other.name, other.variable, other.manner(1.0))));
+        for (name, variable, manner) in players {
+            for clients in [10, 25, 50, 100, 150, 200, 300, 400] {
+                let (runs, usage) = if variable.is_empty() {
+                    let server = Fgplay::start([&*file, "--delay", "2"]);
+                    (crowd(server.port, clients, SECONDS, manner), server.usage())
+                } else {
+                    let Some(peer) = Peer::start(variable, &file) else { break };
+                    (crowd(peer.port, clients, SECONDS, manner), peer.usage())
+                };
+                if self.report_crowd(name, clients, &runs, usage) > 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn save(&self) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
+        std::fs::create_dir_all(&folder).expect("a folder for the figures");
+        let file = folder.join("serving.json");
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let all = json!({"cores": cores, "rounds": ROUNDS, "figures": self.figures});
+        std::fs::write(&file, format!("{all:#}\n")).expect("a file for the figures");
+        println!("\nwritten to {}", file.display());
+    }
+}
+
+/// So many clients at once. The first one makes the server play, where it has to be asked.
+fn crowd(port: u16, clients: usize, seconds: u64, manner: Manner) -> Vec<Run> {
+    let all: Vec<_> = (0..clients).map(|_| connect(port, PROTOCOLS)).collect();
+    let threads = all
+        .into_iter()
+        .map(|client| std::thread::spawn(move || take(client, ROBOT, seconds, manner, Some(1.0))));
+    let threads: Vec<_> = threads.collect();
+    threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 /// How many bytes of a frame's payload are looked at: the header of a Message Data, and eight bytes that the
 /// recordings of the benches begin with.
-const LOOKED_AT: usize = 13 + 8;
+pub const LOOKED_AT: usize = 13 + 8;
 
 const BUFFER: usize = 1 << 20;
+
+/// So many bytes and more, which nobody looks at, are passed over without being copied, where the system can.
+const DISCARD: usize = 64 * 1024;
 
 /// A frame as far as it was looked at.
 pub struct Frame<'a> {
@@ -30,6 +33,8 @@ pub struct Client {
     skip: usize,
     /// Bytes read from the socket in all.
     pub bytes: u64,
+    /// What time the server told before the client subscribed, in nanoseconds.
+    pub greeted_time: Option<u64>,
 }
 
 impl Client {
@@ -44,7 +49,15 @@ impl Client {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
              Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
         )?;
-        let mut client = Client { socket, buffer: vec![0; BUFFER], start: 0, end: 0, skip: 0, bytes: 0 };
+        let mut client = Client {
+            socket,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            skip: 0,
+            bytes: 0,
+            greeted_time: None,
+        };
         loop {
             client.fill()?;
             let head = &client.buffer[client.start..client.end];
@@ -71,12 +84,41 @@ impl Client {
         self.writer()?.send(2, message)
     }
 
+    /// Subscribes to a channel under its own id.
+    pub fn subscribe(&mut self, channels: &[u64]) -> io::Result<()> {
+        if channels.is_empty() {
+            return Ok(());
+        }
+        let subscriptions: Vec<_> =
+            channels.iter().map(|id| serde_json::json!({"id": id, "channelId": id})).collect();
+        self.send_text(&serde_json::json!({"op": "subscribe", "subscriptions": subscriptions}).to_string())
+    }
+
+    /// Asks to play at this speed (Playback Control Request of `foxglove.sdk.v1`).
+    pub fn request_playing(&mut self, speed: f32) -> io::Result<()> {
+        let mut request = vec![3, 0];
+        request.extend(speed.to_le_bytes());
+        // No seek, and no request id.
+        request.extend([0; 1 + 8 + 4]);
+        self.send_binary(&request)
+    }
+
+    /// Does not wait longer for bytes.
+    pub fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(patience))
+    }
+
     /// Takes channels from the first `advertise` on until there are so many, and subscribes to all of them, each
     /// under the channel's id. Gives their topics by id.
     pub fn subscribe_to_all(&mut self, channels: usize) -> io::Result<Vec<(u64, String)>> {
         let mut found = Vec::new();
         while found.len() < channels {
             let frame = self.next()?;
+            if let (2, [2, time @ ..]) = (frame.kind, frame.head) {
+                let time = time.first_chunk().map(|time| u64::from_le_bytes(*time));
+                self.greeted_time = time;
+                continue;
+            }
             if frame.kind != 1 {
                 continue;
             }
@@ -88,10 +130,8 @@ impl Client {
                 }
             }
         }
-        let subscriptions: Vec<_> =
-            found.iter().map(|(id, _)| serde_json::json!({"id": id, "channelId": id})).collect();
-        let subscribe = serde_json::json!({"op": "subscribe", "subscriptions": subscriptions});
-        self.send_text(&subscribe.to_string())?;
+        let ids: Vec<u64> = found.iter().map(|(id, _)| *id).collect();
+        self.subscribe(&ids)?;
         Ok(found)
     }
 
@@ -123,16 +163,23 @@ impl Client {
         Ok(Frame { kind, head: &self.buffer[head], length })
     }
 
-    fn skip_rest(&mut self) -> io::Result<()> {
-        loop {
+    /// Passes over what is left of the last frame. The kernel need not copy that.
+    pub fn skip_rest(&mut self) -> io::Result<()> {
+        let there = self.skip.min(self.end - self.start);
+        self.start += there;
+        self.skip -= there;
+        while self.skip >= DISCARD {
+            let count = discard(&self.socket, &mut self.buffer[..], self.skip)?;
+            self.skip -= count;
+            self.bytes += count as u64;
+        }
+        while self.skip > 0 {
+            self.fill()?;
             let there = self.skip.min(self.end - self.start);
             self.start += there;
             self.skip -= there;
-            if self.skip == 0 {
-                return Ok(());
-            }
-            self.fill()?;
         }
+        Ok(())
     }
 
     /// Reads until there are so many bytes.
@@ -185,4 +232,19 @@ impl Writer {
         frame.extend_from_slice(payload);
         self.0.write_all(&frame)
     }
+}
+
+/// Takes bytes from a socket without copying them, `most` at most. Gives how many.
+#[cfg(target_os = "linux")]
+fn discard(socket: &TcpStream, buffer: &mut [u8], most: usize) -> io::Result<usize> {
+    let most = most.min(buffer.len());
+    let (_, count) = rustix::net::recv(socket, &mut buffer[..most], rustix::net::RecvFlags::TRUNC)?;
+    if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(count) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn discard(mut socket: &TcpStream, buffer: &mut [u8], most: usize) -> io::Result<usize> {
+    let most = most.min(buffer.len());
+    let count = socket.read(&mut buffer[..most])?;
+    if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(count) }
 }

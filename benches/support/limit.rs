@@ -1,6 +1,6 @@
-//! A bare server: it writes the frames of a recording, encoded beforehand, to its one client.
+//! A bare server: it writes the frames of a recording, encoded beforehand, to its clients.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,36 +17,45 @@ pub enum Pace {
 /// How much is written at once.
 const WRITE: usize = 256 * 1024;
 
-/// Serves a recording to the first client, on the port that it gives.
-pub fn serve(path: &Path, pace: Pace) -> u16 {
+/// Serves a recording to the first clients, so many, once all of them have subscribed. Prints its port before.
+pub fn serve(path: &Path, pace: Pace, clients: usize) -> io::Result<()> {
     let (advertise, frames, ends) = encode(path).expect("a recording");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?.port());
+    let mut request = [0; 4096];
+    let mut sockets = Vec::new();
+    for _ in 0..clients {
         let (socket, _) = listener.accept()?;
         let mut socket = upgrade(socket)?;
         socket.write_all(&advertise)?;
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
         // What it subscribes to is everything.
-        let mut request = [0; 4096];
-        io::Read::read(&mut socket, &mut request)?;
-        match pace {
-            Pace::AtOnce => {
-                for bytes in frames.chunks(WRITE) {
-                    socket.write_all(bytes)?;
-                }
+        let _: usize = socket.read(&mut request)?;
+    }
+    match pace {
+        Pace::AtOnce => {
+            for bytes in frames.chunks(WRITE) {
+                write_to_all(&mut sockets, bytes)?;
             }
-            Pace::OnTime => on_time(&mut socket, &frames, &ends)?,
         }
-        socket.write_all(&[0x88, 0])?;
-        // Until the client is gone.
-        while io::Read::read(&mut socket, &mut request)? > 0 {}
-        io::Result::Ok(())
-    });
-    port
+        Pace::OnTime => on_time(&mut sockets, &frames, &ends)?,
+    }
+    write_to_all(&mut sockets, &[0x88, 0])?;
+    // Until the clients are gone.
+    for socket in &mut sockets {
+        while socket.read(&mut request)? > 0 {}
+    }
+    Ok(())
+}
+
+fn write_to_all(sockets: &mut [TcpStream], bytes: &[u8]) -> io::Result<()> {
+    sockets.iter_mut().try_for_each(|socket| socket.write_all(bytes))
 }
 
 /// Writes each message when it is due. `ends` has log times and where the message's frames end.
-fn on_time(socket: &mut TcpStream, frames: &[u8], ends: &[(u64, usize)]) -> io::Result<()> {
+fn on_time(sockets: &mut [TcpStream], frames: &[u8], ends: &[(u64, usize)]) -> io::Result<()> {
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     std::thread::sleep(Duration::from_millis(100));
     let start = Instant::now();
@@ -60,7 +69,7 @@ fn on_time(socket: &mut TcpStream, frames: &[u8], ends: &[(u64, usize)]) -> io::
             next += 1;
         }
         if next > 0 {
-            socket.write_all(&frames[written..ends[next - 1].1])?;
+            write_to_all(sockets, &frames[written..ends[next - 1].1])?;
             written = ends[next - 1].1;
         }
     }

@@ -40,10 +40,10 @@ impl Drop for Fgplay {
     }
 }
 
-/// Another player, ended when dropped.
+/// Another server, ended when dropped: a player that is installed, or this program itself.
 pub struct Peer {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Peer {
@@ -61,15 +61,16 @@ impl Peer {
         Some(Peer { child: child.expect("the player"), port: free.port() })
     }
 
-    /// Connects as soon as it takes connections.
-    pub fn connect(&self, protocol: &str) -> Client {
-        for _ in 0..1000 {
-            match Client::connect(self.port, protocol) {
-                Ok(client) => return client,
-                Err(_) => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-        panic!("the player takes no connection on port {}", self.port);
+    /// Starts this program with other arguments, in a process of its own. It prints its port.
+    pub fn this_program(arguments: &[&str]) -> Self {
+        let program = std::env::current_exe().expect("the path of this program");
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("this program");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its stdout");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        Peer { child, port: line.trim().parse().expect("a port") }
     }
 
     /// CPU time used so far, in seconds, and the most memory that it had, in bytes.
@@ -84,6 +85,17 @@ impl Drop for Peer {
         self.child.kill().unwrap_or_default();
         self.child.wait().expect("its end");
     }
+}
+
+/// Connects as soon as somebody takes connections on the port.
+pub fn connect(port: u16, protocol: &str) -> Client {
+    for _ in 0..1000 {
+        match Client::connect(port, protocol) {
+            Ok(client) => return client,
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    panic!("the player takes no connection on port {port}");
 }
 
 /// CPU time of a process, in seconds, and the most memory that it had, in bytes (Linux; else zeros).

@@ -58,10 +58,12 @@ impl Shape {
         let file = BufWriter::new(std::fs::File::create(path).expect("a file"));
         let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(1024 * 1024));
         let mut writer = options.create(file).expect("a writer");
+        // Some players pass over channels without a schema. Nobody looks at what is in the messages.
+        let schema = writer.add_schema("bench/msg/Bytes", "ros2msg", b"uint8[] data").expect("a schema");
         let channels: Vec<u16> = self
             .topics
             .iter()
-            .map(|topic| writer.add_channel(0, topic.name, "cdr", &BTreeMap::new()).expect("a channel"))
+            .map(|topic| writer.add_channel(schema, topic.name, "cdr", &BTreeMap::new()).expect("a channel"))
             .collect();
         let mut next: Vec<u64> = vec![0; self.topics.len()];
         let mut noise = Noise(1);
