@@ -121,6 +121,13 @@ impl Default for ReplayOptions {
     }
 }
 
+impl ReplayOptions {
+    /// Whether playback waits for the slowest client.
+    fn loses_nothing(&self) -> bool {
+        self.lossless || self.rate.is_max()
+    }
+}
+
 /// Why a recording can't be replayed as asked.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RangeError {
@@ -207,7 +214,7 @@ impl Stage for Theatre {
             },
             lookback: options.lookback,
             // Two runs that lose nothing send the same in the same order.
-            patience: if options.lossless { Duration::MAX } else { PATIENCE },
+            patience: if options.loses_nothing() { Duration::MAX } else { PATIENCE },
         };
         let timeline = TimelineOptions {
             range: self.range,
@@ -262,7 +269,7 @@ impl Replay {
             metadata: BTreeMap::from_iter(metadata),
             client_buffer: options.client_buffer,
             lookback: options.lookback,
-            lossless: options.lossless || options.rate.is_max(),
+            lossless: options.loses_nothing(),
             control: options.control,
             session: options.session,
         };
