@@ -15,7 +15,7 @@ use crate::playback::{
     Audience, Command, LoopTime, Position, Range, Rate, ReadAhead, ReadAheadOptions, ReadPool, Remote,
     Repeat, Scheduler, Timeline, TimelineOptions,
 };
-use crate::recording::{Density, Recording};
+use crate::recording::{ChannelId, Density, Recording};
 use crate::server::{
     Archive, Assets, Attachments, Playing, Presence, Program, Server, ServerOptions, SessionMode, Stage,
     Traffic, Visits,
@@ -50,6 +50,34 @@ pub enum Start {
     Subscriber,
 }
 
+/// Who has to be there before playback begins, where all clients watch the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct WaitFor {
+    /// So many clients that are subscribed to something.
+    pub clients: usize,
+    /// To each of these channels some client is subscribed.
+    pub channels: Vec<ChannelId>,
+    /// How long that may take, counted from the start; without end where it is not set.
+    pub patience: Option<Duration>,
+}
+
+impl WaitFor {
+    fn is_met(&self, visits: &Visits) -> bool {
+        visits.subscribers() >= self.clients
+            && self.channels.iter().all(|channel| visits.is_subscribed(*channel))
+    }
+}
+
+/// Playback did not begin, since those that it waits for did not come in time.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("playback did not begin within {:.1} s: {missing}", .patience.as_secs_f64())]
+pub struct WaitedTooLong {
+    /// How long it waited.
+    pub patience: Duration,
+    /// Who did not come, in words.
+    pub missing: String,
+}
+
 /// How to replay a recording.
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
@@ -69,6 +97,8 @@ pub struct ReplayOptions {
     pub start_paused: bool,
     /// What playback waits for.
     pub start: Start,
+    /// Who has to be there as well.
+    pub wait_for: WaitFor,
     /// The name that clients show.
     pub name: String,
     /// Whether who subscribes or seeks first gets the last message before that moment on each topic.
@@ -106,6 +136,7 @@ impl Default for ReplayOptions {
             delay: Duration::ZERO,
             start_paused: false,
             start: Start::default(),
+            wait_for: WaitFor::default(),
             name: "fgplay".into(),
             lookback: true,
             lossless: false,
@@ -165,6 +196,7 @@ pub struct Replay {
     server: Server,
     scheduler: Arc<Scheduler>,
     range: Range,
+    gave_up: watch::Receiver<Option<WaitedTooLong>>,
 }
 
 /// Starts timelines over a recording.
@@ -174,6 +206,8 @@ struct Theatre {
     options: ReplayOptions,
     pool: ReadPool,
     scheduler: Arc<Scheduler>,
+    /// Tells that those playback waits for did not come in time.
+    give_up: watch::Sender<Option<WaitedTooLong>>,
 }
 
 /// What a recording has in the part that is played.
@@ -229,7 +263,14 @@ impl Stage for Theatre {
             Timeline::new(ReadAhead::start(self.pool.clone(), recording, reading, fed), timeline)
         };
         let player = self.scheduler.drive(make, audience);
-        let starting = tokio::spawn(begin(options.clone(), visits, player.remote().clone()));
+        let remote = player.remote().clone();
+        let (recording, options) = (Arc::clone(&self.recording), options.clone());
+        let give_up = self.give_up.clone();
+        let starting = tokio::spawn(async move {
+            if let Err(too_long) = begin(&recording, &options, visits, remote).await {
+                give_up.send_replace(Some(too_long));
+            }
+        });
         Playing { player, starting }
     }
 }
@@ -277,6 +318,7 @@ impl Replay {
         let attachments = Attached(Arc::clone(&recording));
         let assets = Assets::new(Box::new(attachments), options.assets.as_deref())?;
         let scheduler = Arc::new(Scheduler::start()?);
+        let (give_up, gave_up) = watch::channel(None);
         let program = Program {
             channels: recording.channels().to_vec(),
             range,
@@ -289,10 +331,11 @@ impl Replay {
                 options: options.clone(),
                 pool: ReadPool::new(READERS)?,
                 scheduler: Arc::clone(&scheduler),
+                give_up,
             }),
         };
         let server = Server::start(listener, program, &server_options)?;
-        Ok(Replay { server, scheduler, range })
+        Ok(Replay { server, scheduler, range, gave_up })
     }
 
     /// Where it listens.
@@ -345,6 +388,18 @@ impl Replay {
         }
     }
 
+    /// Waits until those that playback waits for did not come in time ([`WaitFor::patience`]). Without end where
+    /// they came.
+    pub fn gave_up(&self) -> impl Future<Output = WaitedTooLong> + use<> {
+        let mut gave_up = self.gave_up.clone();
+        async move {
+            match gave_up.wait_for(Option::is_some).await.map(|too_long| too_long.clone()) {
+                Ok(Some(too_long)) => too_long,
+                _ => std::future::pending().await,
+            }
+        }
+    }
+
     /// Waits until the thread that plays is gone, which does not happen unless there is a fault.
     pub fn broken_off(&self) -> impl Future<Output = BrokenOff> + use<> {
         let gone = self.scheduler.gone();
@@ -369,23 +424,65 @@ impl Replay {
 }
 
 /// Begins playback when what it waits for has come.
-async fn begin(options: ReplayOptions, mut visits: watch::Receiver<Visits>, remote: Remote) {
+async fn begin(
+    recording: &Recording,
+    options: &ReplayOptions,
+    mut visits: watch::Receiver<Visits>,
+    remote: Remote,
+) -> Result<(), WaitedTooLong> {
     if options.start_paused {
-        return;
+        return Ok(());
     }
-    let come = match options.start {
-        Start::Now => Ok(()),
-        Start::Client => visits.wait_for(|visits| visits.connected > 0).await.map(drop),
-        Start::Subscriber => visits.wait_for(|visits| visits.subscribed > 0).await.map(drop),
+    let wait_for = &options.wait_for;
+    let come = visits.wait_for(|visits| match options.start {
+        Start::Now => wait_for.is_met(visits),
+        Start::Client => visits.connected > 0 && wait_for.is_met(visits),
+        Start::Subscriber => visits.subscribed > 0 && wait_for.is_met(visits),
+    });
+    let come = match wait_for.patience {
+        None => Ok(come.await.is_ok()),
+        Some(patience) => match tokio::time::timeout(patience, come).await {
+            Ok(come) => Ok(come.is_ok()),
+            Err(_) => Err(patience),
+        },
     };
-    if come.is_err() {
-        return;
+    match come {
+        Ok(true) => {}
+        // Nobody watches any more.
+        Ok(false) => return Ok(()),
+        Err(patience) => {
+            let missing = describe_missing(recording, wait_for, &visits.borrow());
+            return Err(WaitedTooLong { patience, missing });
+        }
     }
     if options.start == Start::Subscriber {
         tokio::time::timeout(SETTLED_AT_LAST, settled(&mut visits)).await.unwrap_or_default();
     }
     tokio::time::sleep(options.delay).await;
     remote.command(Command::Begin);
+    Ok(())
+}
+
+/// "1 of 2 clients has subscribed, and nobody to /odom and 2 more topics"
+fn describe_missing(recording: &Recording, wait_for: &WaitFor, visits: &Visits) -> String {
+    let clients = match (visits.subscribers(), wait_for.clients) {
+        (0, _) => "no client has subscribed to anything".to_owned(),
+        (1, wanted) => format!("1 of {} clients has subscribed", wanted.max(1)),
+        (there, wanted) => format!("{there} of {} clients have subscribed", wanted.max(there)),
+    };
+    let open = |channel: &&ChannelId| !visits.is_subscribed(**channel);
+    let mut topics = wait_for
+        .channels
+        .iter()
+        .filter(open)
+        .filter_map(|channel| recording.channels().get(channel.0 as usize))
+        .map(|channel| channel.topic.as_str());
+    match (topics.next(), topics.count()) {
+        (None, _) => clients,
+        (Some(topic), 0) => format!("{clients}, and nobody to {topic}"),
+        (Some(topic), 1) => format!("{clients}, and nobody to {topic} and 1 more topic"),
+        (Some(topic), more) => format!("{clients}, and nobody to {topic} and {more} more topics"),
+    }
 }
 
 /// Waits until nobody has come or subscribed for a moment.

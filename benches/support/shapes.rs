@@ -53,7 +53,8 @@ impl Shape {
     }
 
     /// Writes a recording of so many seconds. Payloads begin with their number (u64, little-endian, counted
-    /// over all topics); a half of the rest is noise, so that compressing them halves them.
+    /// over all topics); the rest is noise of four bits in each byte, so that compressing them halves them and
+    /// decompressing them is work.
     pub fn write(&self, path: &Path, seconds: u64, compression: Option<Compression>) {
         let file = BufWriter::new(std::fs::File::create(path).expect("a file"));
         let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(1024 * 1024));
@@ -79,8 +80,7 @@ impl Shape {
             let log_time = START + due(place);
             let mut payload = vec![0; self.topics[place].bytes.max(8)];
             payload[..8].copy_from_slice(&number.to_le_bytes());
-            let half = payload.len() / 2;
-            noise.fill(&mut payload[8.min(half)..half]);
+            noise.fill(&mut payload[8..]);
             let header = mcap::records::MessageHeader {
                 channel_id: channels[place],
                 sequence: next[place] as u32,
@@ -99,8 +99,11 @@ struct Noise(u64);
 impl Noise {
     fn fill(&mut self, bytes: &mut [u8]) {
         for bytes in bytes.chunks_mut(8) {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            bytes.copy_from_slice(&self.0.to_be_bytes()[..bytes.len()]);
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let nibbles = (mixed ^ (mixed >> 31)) & 0x0f0f_0f0f_0f0f_0f0f;
+            bytes.copy_from_slice(&nibbles.to_be_bytes()[..bytes.len()]);
         }
     }
 }

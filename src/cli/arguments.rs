@@ -123,6 +123,19 @@ pub(super) struct Playback {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub start: Start,
 
+    /// Wait until that many viewers have subscribed to something, before playback begins.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub wait_for_clients: usize,
+
+    /// Wait until somebody has subscribed to every topic that matches one of these, before playback begins.
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    pub wait_for_topics: Vec<String>,
+
+    /// Give up with an error where those that playback waits for do not come within this time (seconds, or like
+    /// 1m30s).
+    #[arg(long, value_name = "S", value_parser = longer_than_nothing, allow_hyphen_values = true)]
+    pub wait_timeout: Option<Duration>,
+
     /// Do not send the last message before a viewer's position on each topic to who subscribes late.
     #[arg(long)]
     pub no_lookback: bool,
@@ -130,6 +143,16 @@ pub(super) struct Playback {
     /// What to do at the end: stay, so that viewers keep what they show, or exit once everything is sent.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub at_end: AtEnd,
+
+    /// At the end, and when asked to terminate, wait that long for viewers to take what waits for them (seconds,
+    /// or like 1m30s); by default as long as each takes something every ten seconds, and not at all when asked to
+    /// terminate.
+    #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
+    pub linger: Option<Duration>,
+
+    /// Give up with an error where it is not all over by then (seconds, or like 1m30s).
+    #[arg(long, value_name = "S", value_parser = longer_than_nothing, allow_hyphen_values = true)]
+    pub timeout: Option<Duration>,
 }
 
 /// What `--loop` means without a number.
@@ -230,6 +253,10 @@ pub(super) struct ServerArguments {
     /// The port to listen on; 0 for any free one, which is then told on stdout as a line of JSON.
     #[arg(long, default_value_t = 8765)]
     pub port: u16,
+
+    /// A file that is written when viewers can connect, with the line of JSON that --port 0 prints.
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
 
     /// The name that viewers show for this source; by default that of the recording.
     #[arg(long)]
@@ -416,6 +443,14 @@ impl Topics {
             selection = selection.excluding_regex(regex)?;
         }
         Ok(selection)
+    }
+}
+
+fn longer_than_nothing(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it has to be longer than nothing".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `fgplay RECORDING...`: play it.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -15,7 +15,7 @@ use super::{Failure, Outcome};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
-use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions};
+use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions, WaitFor, WaitedTooLong};
 use fgplay::server::{Links, SessionMode, Traffic};
 use fgplay::time::format_duration;
 
@@ -36,6 +36,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         Arc::clone(&damage),
     )?;
     recording.select(&selection)?;
+    let wait_for = wait_for(&recording, &arguments)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
         rate: playback.rate,
@@ -50,6 +51,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Start::Client => replay::Start::Client,
             Start::Subscriber => replay::Start::Subscriber,
         },
+        wait_for,
         lookback: !playback.no_lookback,
         lossless: server.lossless,
         control: server.control == Control::All,
@@ -69,6 +71,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         ..ReplayOptions::default()
     };
     let range = replay::range(&recording, &options)?;
+    if let Some(path) = &server.ready_file {
+        remove_ready_file(path)?;
+    }
 
     let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
     runtime.block_on(async {
@@ -79,10 +84,68 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options, &summary);
+        if let Some(path) = &server.ready_file {
+            write_ready_file(path, &ready_line(&replay))?;
+        }
         let keys = keys(&arguments.output);
-        let strict = arguments.reading.strict.then_some(&*damage);
-        play(replay, playback.at_end, &problems, strict, signals, keys, &terminal).await
+        let limits = Limits {
+            at_end: playback.at_end,
+            linger: playback.linger,
+            timeout: playback.timeout,
+            strict: arguments.reading.strict.then_some(&*damage),
+        };
+        play(replay, &limits, &problems, signals, keys, &terminal).await
     })
+}
+
+/// Who has to be there before playback begins.
+fn wait_for(recording: &Recording, arguments: &Arguments) -> Result<WaitFor, Failure> {
+    let playback = &arguments.playback;
+    let waits = playback.wait_for_clients > 0 || !playback.wait_for_topics.is_empty();
+    if waits && arguments.server.session == Session::Client {
+        return Err(Failure::WrongArguments(anyhow::anyhow!(
+            "with --session client nobody waits for others: --wait-for-clients and --wait-for-topics need \
+             --session shared"
+        )));
+    }
+    Ok(WaitFor {
+        clients: playback.wait_for_clients,
+        channels: recording.channels_matching(&playback.wait_for_topics)?,
+        patience: playback.wait_timeout,
+    })
+}
+
+/// What programs are told once they can connect.
+fn ready_line(replay: &Replay) -> String {
+    let address = replay.address();
+    let ready = serde_json::json!({
+        "event": "ready",
+        "url": fgplay::server::ws_url(&address.to_string()),
+        "port": address.port(),
+    });
+    format!("{ready}\n")
+}
+
+/// Removes the file of a run before, so that nobody takes it for that of this one.
+fn remove_ready_file(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let text = format!("can't replace {} (--ready-file)", path.display());
+            Err(anyhow::Error::new(error).context(text).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the file whole, under another name, and then gives it its own: who waits for it never finds a part.
+fn write_ready_file(path: &Path, line: &str) -> Result<(), Failure> {
+    let mut other = path.as_os_str().to_owned();
+    other.push(format!(".{}", std::process::id()));
+    let other = PathBuf::from(other);
+    std::fs::write(&other, line)
+        .and_then(|()| std::fs::rename(&other, path))
+        .with_context(|| format!("can't write {} (--ready-file)", path.display()))?;
+    Ok(())
 }
 
 /// Opens recordings, with a bar while they are scanned. `damage` hears when data turns out to be lost, now
@@ -184,14 +247,9 @@ fn announce(replay: &Replay, port: u16, options: &ReplayOptions, summary: &str) 
         tracing::warn!("listening on {address}: everyone who can reach it can watch this recording{too}");
     }
     if port == 0 {
-        let ready = serde_json::json!({
-            "event": "ready",
-            "url": fgplay::server::ws_url(&address.to_string()),
-            "port": address.port(),
-        });
         // Where nobody reads stdout, nobody needs the line.
         let mut stdout = io::stdout();
-        writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).unwrap_or_default();
+        write!(stdout, "{}", ready_line(replay)).and_then(|()| stdout.flush()).unwrap_or_default();
     }
 }
 
@@ -238,57 +296,87 @@ async fn pressed(keys: &mut Option<Keys>, replay: &Replay) {
     }
 }
 
+/// When to end, and how.
+struct Limits<'a> {
+    at_end: AtEnd,
+    linger: Option<Duration>,
+    timeout: Option<Duration>,
+    /// Hears of lost data, where that is an error.
+    strict: Option<&'a Notify>,
+}
+
 /// Lets it play until it is over or stopped.
 async fn play(
     mut replay: Replay,
-    at_end: AtEnd,
+    limits: &Limits<'_>,
     problems: &Problems,
-    strict: Option<&Notify>,
     mut signals: Signals,
     mut keys: Option<Keys>,
     terminal: &Terminal,
 ) -> Result<Outcome, Failure> {
+    let deadline = limits.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     let mut progress = Progress::new(terminal, replay.range());
     let over = async {
-        match at_end {
+        match limits.at_end {
             AtEnd::Exit => replay.ended().await,
             AtEnd::Stay => Err(replay.broken_off().await),
         }
     };
     let damaged = async {
-        match strict {
+        match limits.strict {
             Some(damage) => damage.notified().await,
             None => std::future::pending().await,
         }
     };
     let mut end = tokio::select! {
         over = over => over.map_or_else(End::BrokenOff, |()| End::Over),
-        () = signals.next() => End::Stopped,
+        asked = signals.next() => match (asked, limits.linger) {
+            (Asked::Terminate, Some(_)) => End::Drained,
+            _ => End::Stopped,
+        },
         () = damaged => End::Damaged,
+        too_long = replay.gave_up() => End::WaitedTooLong(too_long),
+        () = until(deadline) => End::TimedOut(limits.timeout.unwrap_or_default()),
         () = pressed(&mut keys, &replay) => End::Stopped,
         () = progress.follow(&replay) => End::Over,
     };
     progress.finish();
-    if end == End::Over {
+    if matches!(end, End::Over | End::Drained) {
+        let linger = limits.linger.map(|linger| tokio::time::Instant::now() + linger);
         tokio::select! {
-            traffic = replay.finish() => return sum_up(End::Over, problems, traffic),
+            traffic = replay.finish() => return sum_up(&end, problems, traffic),
             // The user does not want to wait until everybody has everything.
-            () = signals.next() => end = End::Stopped,
+            _ = signals.next() => end = End::Stopped,
+            () = until(deadline) => end = End::TimedOut(limits.timeout.unwrap_or_default()),
+            () = until(linger) => {
+                tracing::warn!("--linger is over, and not every client has taken what waited for it");
+                if end == End::Over {
+                    end = End::CutOff;
+                }
+            }
         }
     }
     let traffic = tokio::select! {
         traffic = replay.stop() => traffic,
         // Asked twice, it does not wait for anybody any more.
-        () = signals.next() => {
+        _ = signals.next() => {
             drop(keys);
             std::process::exit(130);
         }
     };
-    sum_up(end, problems, traffic)
+    sum_up(&end, problems, traffic)
+}
+
+/// Waits until then; without end where there is no such time.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Says what was sent and lost, and how that is to be taken.
-fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
+fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
     tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
     if let Some(places) = lost_places(problems) {
         tracing::warn!("data of the recording was skipped or lost in {places}; see the warnings above");
@@ -309,8 +397,14 @@ fn sum_up(end: End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Fa
         End::Damaged => Err(Failure::Failed(anyhow::anyhow!(
             "stopped, since data is lost and --strict takes that as an error"
         ))),
-        End::BrokenOff(error) => Err(Failure::Failed(error.into())),
-        End::Stopped => Ok(Outcome::Done),
+        End::BrokenOff(error) => Err(Failure::Failed((*error).into())),
+        End::WaitedTooLong(error) => Err(Failure::Failed(error.clone().into())),
+        End::TimedOut(timeout) => Err(Failure::Failed(anyhow::anyhow!(
+            "stopped: it was not over after {} (--timeout)",
+            format_duration(*timeout)
+        ))),
+        End::Stopped | End::Drained => Ok(Outcome::Done),
+        End::CutOff => Ok(Outcome::DataLost),
         End::Over if problems.data_lost() || traffic.dropped + traffic.undelivered > 0 => {
             Ok(Outcome::DataLost)
         }
@@ -328,10 +422,18 @@ fn lost_places(problems: &Problems) -> Option<String> {
 }
 
 /// Why playing ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum End {
     /// The recording is over.
     Over,
+    /// The recording is over, and some clients did not get all of it in time.
+    CutOff,
+    /// The system asked for it, and the clients get what waits for them.
+    Drained,
+    /// Those that playback waits for did not come.
+    WaitedTooLong(WaitedTooLong),
+    /// It took longer than the user allowed.
+    TimedOut(Duration),
     /// The user asked for it.
     Stopped,
     /// Data is lost, and the user wanted none lost.
@@ -348,6 +450,16 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     hang_up: tokio::signal::unix::Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    /// To end at once: somebody sits in front of it.
+    Interrupt,
+    /// To end: the system wants it so.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has such a signal"))]
+    Terminate,
 }
 
 impl Signals {
@@ -368,16 +480,17 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.hang_up.recv() => Asked::Interrupt,
         }
         #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Asked::Interrupt,
+            Err(_) => std::future::pending().await,
         }
     }
 }
@@ -421,7 +534,7 @@ mod tests {
         let code = |end, data_lost, dropped| {
             let problems = Problems::default();
             report(&problems, 0..1, data_lost);
-            match sum_up(end, &problems, Traffic { dropped, ..Traffic::default() }) {
+            match sum_up(&end, &problems, Traffic { dropped, ..Traffic::default() }) {
                 Ok(Outcome::Done) => 0,
                 Ok(Outcome::DataLost) => 3,
                 Err(failure) => failure.exit_code(),
@@ -430,7 +543,10 @@ mod tests {
         assert_eq!(code(End::Over, false, 0), 0);
         assert_eq!(code(End::Over, true, 0), 3);
         assert_eq!(code(End::Over, false, 1), 3);
+        assert_eq!(code(End::CutOff, false, 0), 3);
         assert_eq!(code(End::Stopped, true, 1), 0);
+        assert_eq!(code(End::Drained, true, 1), 0);
+        assert_eq!(code(End::TimedOut(Duration::ZERO), false, 0), 1);
         assert_eq!(code(End::Damaged, true, 0), 1);
         assert_eq!(code(End::BrokenOff(BrokenOff), false, 0), 1);
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::topics::{PlayedChannels, Recorded, play_channels};
+use super::topics::{PlayedChannels, Recorded, matching, play_channels};
 use super::{
-    Attachment, Channel, ChannelMap, Cursor, Density, FileSource, Kind, Message, OpenContext, OpenError,
-    OpenOptions, Place, Problems, Reader, ScanProgress, Source, StateSearch, Summary, TopicError,
+    Attachment, Channel, ChannelId, ChannelMap, Cursor, Density, FileSource, Kind, Message, OpenContext,
+    OpenError, OpenOptions, Place, Problems, Reader, ScanProgress, Source, StateSearch, Summary, TopicError,
     TopicSelection, jsonl, kind, mcap,
 };
 use crate::time::Timestamp;
@@ -95,9 +95,17 @@ impl Recording {
     }
 
     /// The channels that are played, each with a topic name of its own. A
-    /// [`ChannelId`](super::ChannelId) is an index into them.
+    /// [`ChannelId`] is an index into them.
     pub fn channels(&self) -> &[Channel] {
         &self.channels
+    }
+
+    /// Which channels one of these globs matches.
+    ///
+    /// # Errors
+    /// Where a glob can't be read, or matches no channel.
+    pub fn channels_matching<S: AsRef<str>>(&self, globs: &[S]) -> Result<Vec<ChannelId>, TopicError> {
+        matching(&self.channels, globs)
     }
 
     /// The files, in the order in which they were given, and what is known of them.

@@ -1,7 +1,7 @@
 //! From the channels that files hold to the channels that are played: which topics are wanted, what they
 //! are called, and which channels are one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -44,6 +44,11 @@ pub enum TopicError {
         /// How many topics the recording has.
         available: usize,
     },
+    /// No topic that is played is meant.
+    #[error(
+        "no topic that is played matches '{0}'; `fgplay info` lists them (names begin with /, and ** matches any)"
+    )]
+    NoMatch(String),
     /// Two topics would have the same name.
     #[error("topic {from} can't be remapped to {to}: {other} has that name already")]
     NameTaken {
@@ -164,6 +169,27 @@ fn parse_regex(pattern: &str) -> Result<Regex, TopicError> {
         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         TopicError::Pattern { pattern: pattern.into(), reason }
     })
+}
+
+/// Which of these channels one of the globs matches, by the names under which they are played.
+///
+/// # Errors
+/// Where a glob can't be read, or matches none of them.
+pub(super) fn matching<S: AsRef<str>>(
+    channels: &[Channel],
+    globs: &[S],
+) -> Result<Vec<ChannelId>, TopicError> {
+    let mut found = BTreeSet::new();
+    for glob in globs {
+        let set = glob_set(&[glob])?;
+        let matched = (0..).zip(channels).filter(|(_, channel)| set.is_match(&channel.topic));
+        let mut matched = matched.map(|(id, _)| ChannelId(id)).peekable();
+        if matched.peek().is_none() {
+            return Err(TopicError::NoMatch(glob.as_ref().to_owned()));
+        }
+        found.extend(matched);
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The channels to play, and how the channels of each file map to them.

@@ -338,14 +338,14 @@ impl Guest {
 
     /// Subscribes, and sends the last message of the channel.
     pub fn subscribe(&self, wanted: Subscription) -> Result<(), SubscribeError> {
-        self.show.subscribe(&self.outbox, wanted)?;
+        self.show.subscribe(self.id, &self.outbox, wanted)?;
         self.hub.graph.add(self.id, wanted.channel);
         Ok(())
     }
 
     /// Says whether there was such a subscription.
     pub fn unsubscribe(&self, id: u32) -> bool {
-        let channel = self.outbox.unsubscribe(id);
+        let channel = self.show.unsubscribe(self.id, &self.outbox, id);
         if let Some(channel) = channel {
             self.hub.graph.remove(self.id, channel);
         }

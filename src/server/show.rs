@@ -1,12 +1,13 @@
 //! What is played at one time, and the clients that watch it together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::ServerOptions;
 use super::catalog::Catalog;
@@ -15,20 +16,51 @@ use super::outbox::{Outbox, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
-use crate::recording::Message;
+use crate::recording::{ChannelId, Message};
 use crate::time::Timestamp;
 
 /// For how many clients the scheduler itself writes to the socket what is due. For more, that would delay
 /// the last ones; each further one is served by whoever waits for it.
 const WRITTEN_THROUGH: usize = 4;
 
-/// How many watch a show, and have watched it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Who subscribes does not wait longer for the state at the start to be found.
+const SLOW_START: Duration = Duration::from_secs(10);
+
+/// Who watches a show, and has watched it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Visits {
     /// How many clients have connected to it.
     pub connected: u64,
     /// How many subscriptions were made.
     pub subscribed: u64,
+    /// The channels to which each client is subscribed now, of those that are subscribed to any.
+    subscribers: BTreeMap<u64, BTreeSet<ChannelId>>,
+}
+
+impl Visits {
+    /// How many clients are subscribed to something now.
+    pub fn subscribers(&self) -> usize {
+        self.subscribers.len()
+    }
+
+    /// Whether a client is subscribed to this channel now.
+    pub fn is_subscribed(&self, channel: ChannelId) -> bool {
+        self.subscribers.values().any(|channels| channels.contains(&channel))
+    }
+
+    fn subscribe(&mut self, client: u64, channel: ChannelId) {
+        self.subscribed += 1;
+        self.subscribers.entry(client).or_default().insert(channel);
+    }
+
+    fn unsubscribe(&mut self, client: u64, channel: ChannelId) {
+        if let Some(channels) = self.subscribers.get_mut(&client) {
+            channels.remove(&channel);
+            if channels.is_empty() {
+                self.subscribers.remove(&client);
+            }
+        }
+    }
 }
 
 /// Starts timelines: the one that all clients watch, or one for each client.
@@ -67,6 +99,8 @@ struct House {
     lossless: bool,
     state: Mutex<State>,
     visits: watch::Sender<Visits>,
+    /// Whether the state at the start is known.
+    stands: watch::Sender<bool>,
     /// Counts the ends of timelines, of this one and others.
     endings: watch::Sender<u64>,
 }
@@ -117,6 +151,7 @@ impl Show {
             lossless: options.lossless,
             state: Mutex::new(state),
             visits: watch::Sender::default(),
+            stands: watch::Sender::default(),
             endings,
         });
         let listener = Listener { house: Arc::clone(&house), told: None, jumped: false, parameters: None };
@@ -160,15 +195,23 @@ impl Show {
     /// Takes no more care of a client.
     pub fn leave(&self, id: u64) {
         self.house.lock().viewers.remove(&id);
+        self.house.visits.send_modify(|visits| drop(visits.subscribers.remove(&id)));
         if self.house.lossless {
             // Perhaps it was the one that the others waited for.
             self.remote().go_on();
         }
     }
 
+    /// Waits until the state at the start is known, for a while: who subscribes after that gets it in the order of
+    /// its subscriptions, and so in every run the same.
+    pub async fn stands(&self) {
+        let mut stands = self.house.stands.subscribe();
+        timeout(SLOW_START, stands.wait_for(|stands| *stands)).await.map(drop).unwrap_or_default();
+    }
+
     /// Subscribes, and sends the last message of the channel. That and the flow of messages are under the
     /// same lock: what lookback sends is not sent again by the flow, and nothing between is lost.
-    pub fn subscribe(&self, outbox: &Outbox, wanted: Subscription) -> Result<(), SubscribeError> {
+    pub fn subscribe(&self, id: u64, outbox: &Outbox, wanted: Subscription) -> Result<(), SubscribeError> {
         let state = self.house.lock();
         outbox.subscribe(wanted)?;
         if self.house.lookback
@@ -177,8 +220,15 @@ impl Show {
             outbox.deliver_past(state.time, message);
         }
         drop(state);
-        self.house.visits.send_modify(|visits| visits.subscribed += 1);
+        self.house.visits.send_modify(|visits| visits.subscribe(id, wanted.channel));
         Ok(())
+    }
+
+    /// Unsubscribes. Gives the channel, if there was such a subscription.
+    pub fn unsubscribe(&self, id: u64, outbox: &Outbox, subscription: u32) -> Option<ChannelId> {
+        let channel = outbox.unsubscribe(subscription)?;
+        self.house.visits.send_modify(|visits| visits.unsubscribe(id, channel));
+        Some(channel)
     }
 
     /// Tells a client these parameters, and from now on whenever they change. Says whether it took that.
@@ -343,6 +393,10 @@ impl Audience for Listener {
                 Event::Skipped(time) => tracing::debug!("a silence is cut short by {time:?}"),
                 Event::Tick(_) | Event::Ended(_) => {}
             }
+        }
+        drop(state);
+        if events.iter().any(|event| matches!(event, Event::Lookback(_))) {
+            self.house.stands.send_if_modified(|stands| !std::mem::replace(stands, true));
         }
     }
 }

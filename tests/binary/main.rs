@@ -3,6 +3,7 @@
 mod arguments;
 mod client;
 mod control;
+mod fixtures;
 mod http;
 mod model;
 mod program;

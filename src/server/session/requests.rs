@@ -51,10 +51,13 @@ impl Session<'_> {
 
     async fn carry_out(&self, wanted: ClientMessage) -> Result<(), End> {
         match wanted {
-            ClientMessage::Subscribe(subscriptions) => self.complain_of_all(
-                StatusLevel::Error,
-                subscriptions.into_iter().filter_map(|wanted| self.guest.subscribe(wanted).err()),
-            ),
+            ClientMessage::Subscribe(subscriptions) => {
+                self.guest.show().stands().await;
+                self.complain_of_all(
+                    StatusLevel::Error,
+                    subscriptions.into_iter().filter_map(|wanted| self.guest.subscribe(wanted).err()),
+                )
+            }
             ClientMessage::Unsubscribe(ids) => self.complain_of_all(
                 StatusLevel::Warning,
                 ids.into_iter()

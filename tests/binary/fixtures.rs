@@ -1,0 +1,172 @@
+//! Recordings as fixtures of tests: runs that repeat, begin when all are there, and end in bounded time.
+
+use std::time::Duration;
+
+use crate::client::{Client, Received, messages};
+use crate::program::{Server, run};
+use crate::recordings::{START, ticks};
+
+fn demo() -> String {
+    format!("{}/testdata/demo.mcap", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a client gets of times and messages, from a server that plays once two clients are there. With `slow` it
+/// takes its time.
+async fn stream(url: String, slow: bool) -> Vec<Received> {
+    let mut client = Client::connect(&url).await;
+    client.subscribe_to_all().await;
+    let mut received = Vec::new();
+    loop {
+        if slow && received.len() % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        match client.next().await {
+            Received::Closed { .. } => return received,
+            item @ (Received::Time(_) | Received::Message { .. }) => received.push(item),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn runs_give_every_client_the_same_in_the_same_order() {
+    let mut first: Option<Vec<Received>> = None;
+    for _ in 0..5 {
+        let demo = demo();
+        let arguments =
+            [&demo, "--rate", "max", "--wait-for-clients", "2", "--at-end", "exit", "--start-offset", "3"];
+        let server = Server::start(arguments);
+        let [fast, slow] = [false, true].map(|slow| tokio::spawn(stream(server.url.clone(), slow)));
+        let (fast, slow) = (fast.await.unwrap(), slow.await.unwrap());
+        assert_eq!(server.wait().0, Some(0));
+        assert!(fast == slow, "the slow client got something else");
+        assert!(fast.len() > 3000);
+        assert!(first.get_or_insert_with(|| fast.clone()) == &fast, "a run gave something else");
+    }
+}
+
+#[tokio::test]
+async fn playback_begins_when_all_wanted_topics_are_subscribed() {
+    let recording = ticks(20);
+    let path = recording.path().to_str().unwrap();
+    let server = Server::start([
+        path,
+        "--start",
+        "now",
+        "--rate",
+        "max",
+        "--at-end",
+        "exit",
+        "--wait-for-topics",
+        "/tick",
+        "/on*",
+    ]);
+    let mut first = Client::connect(&server.url).await;
+    first.subscribe(&["/tick"]).await;
+    let mut second = Client::connect(&server.url).await;
+    // A topic that was given up again does not count.
+    second.subscribe(&["/once"]).await;
+    second
+        .send(serde_json::json!({"op": "unsubscribe", "subscriptionIds": [second.channel("/once") + 1000]}))
+        .await;
+    second.subscribe(&["/once"]).await;
+    let (first, second) = (first.rest().await, second.rest().await);
+    assert_eq!(messages(&first).len(), 20);
+    assert_eq!(messages(&first)[0].1, START);
+    assert!(!messages(&second).is_empty());
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[tokio::test]
+async fn who_does_not_come_in_time_is_told() {
+    let recording = ticks(20);
+    let path = recording.path().to_str().unwrap();
+    let server = Server::start([path, "--wait-for-clients", "2", "--wait-timeout", "0.3"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/tick"]).await;
+    assert_eq!(messages(&client.rest().await), []);
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("playback did not begin within 0.3 s: 1 of 2 clients has subscribed\n"),
+        "{stderr}"
+    );
+
+    let server = Server::start([path, "--wait-for-topics", "/**", "--wait-timeout", "0.1"]);
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("no client has subscribed to anything, and nobody to /"), "{stderr}");
+}
+
+#[test]
+fn waiting_for_what_can_never_come_is_refused() {
+    let recording = ticks(20);
+    let path = recording.path().to_str().unwrap();
+    let (code, _, stderr) = run([path, "--wait-for-topics", "/nothing"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("no topic that is played matches '/nothing'"), "{stderr}");
+    let (code, _, stderr) = run([path, "--wait-for-clients", "2", "--session", "client"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("need --session shared"), "{stderr}");
+    assert_eq!(run([path, "--wait-timeout", "0"]).0, Some(2));
+}
+
+#[test]
+fn it_does_not_take_longer_than_allowed() {
+    let recording = ticks(20);
+    let (code, _, stderr) = run([recording.path().to_str().unwrap(), "--port", "0", "--timeout", "0.2"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("it was not over after 0.2s (--timeout)"), "{stderr}");
+}
+
+#[test]
+fn the_ready_file_says_where_to_connect() {
+    let recording = ticks(20);
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready.json");
+    std::fs::write(&ready, "of a run before").unwrap();
+    let path = recording.path().to_str().unwrap();
+    let server = Server::start([path, "--ready-file", ready.to_str().unwrap()]);
+    // It may be written a moment after the line on stdout.
+    let text = loop {
+        match std::fs::read_to_string(&ready) {
+            Ok(text) => break text,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["url"], server.url);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
+
+    let (code, _, stderr) = run([path, "--port", "0", "--ready-file", "/no/such/folder/ready"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("/no/such/folder/ready (--ready-file)"), "{stderr}");
+}
+
+#[tokio::test]
+async fn lingering_ends() {
+    let demo = demo();
+    let server = Server::start([&demo, "--rate", "50", "--at-end", "exit", "--linger", "0.1"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe_to_all().await;
+    // It takes nothing from here on.
+    let (code, stderr) = tokio::task::spawn_blocking(|| server.wait()).await.unwrap();
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("--linger is over"), "{stderr}");
+    drop(client);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn who_terminates_it_lets_clients_take_what_waits_for_them() {
+    let recording = ticks(1000);
+    let path = recording.path().to_str().unwrap();
+    let server = Server::start([path, "--linger", "30"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/tick"]).await;
+    client.message().await;
+    server.signal("TERM");
+    let rest = client.rest().await;
+    assert!(matches!(rest.last(), Some(Received::Closed { code: 1000, .. })), "{:?}", rest.last());
+    assert_eq!(server.wait().0, Some(0));
+}
