@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// How many bytes of a frame's payload are looked at: the header of a Message Data, and eight bytes that the
 /// recordings of the benches begin with.
-pub const LOOKED_AT: usize = 13 + 8;
+const LOOKED_AT: usize = 13 + 8;
 
 const BUFFER: usize = 1 << 20;
 

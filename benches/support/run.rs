@@ -3,8 +3,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, LOOKED_AT};
+use crate::client::Client;
 use crate::shapes::{START, Shape};
+
+/// How many bytes stand between the opcode of a Message Data and the payload: subscription id and log time.
+const MESSAGE_HEADER: usize = 4 + 8;
 
 /// A server from which nothing comes for so long is done.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -51,39 +54,52 @@ pub fn take(mut client: Client, shape: Shape, seconds: u64, manner: Manner, rate
     client.set_patience(PATIENCE).expect("a socket");
     let mut run = Run::default();
     let mut came: Vec<(Instant, u64)> = Vec::with_capacity(rate.map_or(0, |_| expected as usize));
+    let mut begun = None;
     let (mut first, mut last, mut next, mut time) = (None, Instant::now(), 0, client.greeted_time);
     let eight = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
     while next < expected {
         let Ok(frame) = client.next() else { break };
-        match (frame.kind, frame.head.first()) {
-            (2, Some(1)) if frame.head.len() == LOOKED_AT => {
-                let (log_time, number) = (eight(&frame.head[5..]), eight(&frame.head[13..]));
-                run.bytes += frame.length as u64;
-                run.messages += 1;
-                if first.is_none() {
-                    first = Some(Instant::now());
-                    run.missed = number;
-                } else {
-                    run.lost += number.saturating_sub(next);
-                }
-                next = number + 1;
-                run.mistimed += u64::from(time != Some(log_time));
-                if rate.is_some() {
-                    // A message is there when its last byte is.
-                    if client.skip_rest().is_err() {
-                        break;
-                    }
-                    last = Instant::now();
-                    came.push((last, log_time));
-                }
+        // Some servers send a message's header and its payload as two fragments.
+        let message = match (frame.kind, frame.head) {
+            (2, [1, header @ ..]) if header.len() >= MESSAGE_HEADER => {
+                Some((eight(&header[4..]), &header[MESSAGE_HEADER..]))
             }
-            (2, Some(2)) => time = Some(eight(&frame.head[1..])),
-            (1, _) if matches!(manner, Manner::OnRequest { .. }) => {
-                let channels = advertised(frame.head);
-                client.subscribe(&channels).expect("a connection");
+            (0, payload) => begun.take().map(|log_time| (log_time, payload)),
+            _ => None,
+        };
+        let Some((log_time, payload)) = message else {
+            match (frame.kind, frame.head.first()) {
+                (2, Some(2)) => time = Some(eight(&frame.head[1..])),
+                (1, _) if matches!(manner, Manner::OnRequest { .. }) => {
+                    let channels = advertised(frame.head);
+                    client.subscribe(&channels).expect("a connection");
+                }
+                (8, _) => break,
+                _ => {}
             }
-            (8, _) => break,
-            _ => {}
+            continue;
+        };
+        let Some(number) = payload.first_chunk().map(|number| u64::from_le_bytes(*number)) else {
+            begun = Some(log_time);
+            continue;
+        };
+        run.bytes += frame.length as u64;
+        run.messages += 1;
+        if first.is_none() {
+            first = Some(Instant::now());
+            run.missed = number;
+        } else {
+            run.lost += number.saturating_sub(next);
+        }
+        next = number + 1;
+        run.mistimed += u64::from(time != Some(log_time));
+        if rate.is_some() {
+            // A message is there when its last byte is.
+            if client.skip_rest().is_err() {
+                break;
+            }
+            last = Instant::now();
+            came.push((last, log_time));
         }
     }
     if rate.is_none() {
