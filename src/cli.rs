@@ -1,8 +1,10 @@
 //! The command line: what users type, turned into the plain options of the rooms below.
 
 mod arguments;
+mod files;
 mod info;
 mod play;
+mod report;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -40,13 +42,18 @@ pub(crate) fn main() -> ExitCode {
         Some(Subcommand::Completions { shell }) => completions(*shell),
         None => play::run(arguments),
     };
+    if let Err(failure) = &result {
+        eprintln!("fgplay: {failure}");
+    }
+    ExitCode::from(exit_code(&result))
+}
+
+/// The exit code of a run that ended like this.
+fn exit_code(result: &Result<Outcome, Failure>) -> u8 {
     match result {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::DataLost) => ExitCode::from(3),
-        Err(failure) => {
-            eprintln!("fgplay: {failure}");
-            ExitCode::from(failure.exit_code())
-        }
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::DataLost) => 3,
+        Err(failure) => failure.exit_code(),
     }
 }
 

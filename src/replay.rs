@@ -17,8 +17,8 @@ use crate::playback::{
 };
 use crate::recording::{ChannelId, Density, Recording};
 use crate::server::{
-    Archive, Assets, Attachments, Playing, Presence, Program, Server, ServerOptions, SessionMode, Stage,
-    Traffic, Visits,
+    Archive, Assets, Attachments, Playing, Presence, Program, Records, Server, ServerOptions, SessionMode,
+    Stage, Traffic, Visits,
 };
 use crate::time::Timestamp;
 
@@ -123,6 +123,8 @@ pub struct ReplayOptions {
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,
+    /// How many clients that have left are remembered one by one, for [`Replay::records`].
+    pub remembered_clients: usize,
 }
 
 impl Default for ReplayOptions {
@@ -148,6 +150,7 @@ impl Default for ReplayOptions {
             assets: None,
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
+            remembered_clients: 0,
         }
     }
 }
@@ -313,6 +316,7 @@ impl Replay {
             lossless: options.loses_nothing(),
             control: options.control,
             session: options.session,
+            remembered_clients: options.remembered_clients,
         };
         let recording = Arc::new(recording);
         let attachments = Attached(Arc::clone(&recording));
@@ -417,8 +421,13 @@ impl Replay {
         self.server.finish().await
     }
 
+    /// What became of the messages of each client and topic so far.
+    pub fn records(&self) -> Records {
+        self.server.records()
+    }
+
     /// Closes the connections and ends.
-    pub async fn stop(self) -> Traffic {
+    pub async fn stop(&mut self) -> Traffic {
         self.server.stop().await
     }
 }

@@ -14,6 +14,7 @@ mod hub;
 mod links;
 mod outbox;
 mod parameters;
+mod records;
 mod services;
 mod session;
 mod show;
@@ -32,6 +33,8 @@ use tokio::task::JoinHandle;
 pub use assets::{AssetError, Assets, Attachments};
 pub use hub::{Presence, Traffic};
 pub use links::{Links, ws_url};
+pub use outbox::{Lateness, Tally};
+pub use records::{ClientRecord, Records};
 pub use show::{Playing, Stage, Visits};
 
 use crate::playback::{Position, Range, Remote};
@@ -62,6 +65,8 @@ pub struct ServerOptions {
     pub control: bool,
     /// Whether clients watch the same timeline.
     pub session: SessionMode,
+    /// How many clients that have left are remembered one by one, for [`Server::records`].
+    pub remembered_clients: usize,
 }
 
 /// Which clients watch the same timeline.
@@ -188,6 +193,11 @@ impl Server {
         self.hub.traffic()
     }
 
+    /// What became of the messages of each client and topic so far.
+    pub fn records(&self) -> Records {
+        self.hub.records()
+    }
+
     /// Gives every client what waits for it, closes the connections, and ends. A client that takes nothing
     /// for ten seconds is given up.
     ///
@@ -197,7 +207,7 @@ impl Server {
     }
 
     /// Closes the connections now, with a close frame, and ends.
-    pub async fn stop(mut self) -> Traffic {
+    pub async fn stop(&mut self) -> Traffic {
         self.end(Shutdown::Now).await
     }
 

@@ -153,6 +153,10 @@ pub(super) struct Playback {
     /// Give up with an error where it is not all over by then (seconds, or like 1m30s).
     #[arg(long, value_name = "S", value_parser = longer_than_nothing, allow_hyphen_values = true)]
     pub timeout: Option<Duration>,
+
+    /// A file that is written at the end, with what became of the messages of each topic and client, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// What `--loop` means without a number.

@@ -1,7 +1,7 @@
 //! `fgplay RECORDING...`: play it.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::arguments::{Arguments, AtEnd, Control, LogFormat, LoopTime, Output, Session, Start};
-use super::{Failure, Outcome};
+use super::files;
+use super::report::{self, Report};
+use super::{Failure, Outcome, exit_code};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
@@ -21,6 +23,10 @@ use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
 const LOSSES_TOLD: usize = 9;
+
+/// The options that name files to be written.
+const READY_FILE: &str = "--ready-file";
+const REPORT: &str = "--report";
 
 /// Plays recordings until they are over or the user stops it.
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
@@ -68,11 +74,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         assets: server.assets.clone(),
         name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
+        remembered_clients: if playback.report.is_some() { report::CLIENTS } else { 0 },
         ..ReplayOptions::default()
     };
     let range = replay::range(&recording, &options)?;
-    if let Some(path) = &server.ready_file {
-        remove_ready_file(path)?;
+    let files = [(&server.ready_file, READY_FILE), (&playback.report, REPORT)];
+    for (path, option) in files {
+        path.iter().try_for_each(|path| files::remove_old(path, option))?;
     }
 
     let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
@@ -81,11 +89,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let signals = Signals::listen()?;
         let listener = bind(&server.host, server.port).await?;
         let summary = describe(&recording, range);
-        let replay =
+        let topics: Vec<String> = recording.channels().iter().map(|channel| channel.topic.clone()).collect();
+        let mut replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options, &summary);
         if let Some(path) = &server.ready_file {
-            write_ready_file(path, &ready_line(&replay))?;
+            files::write_whole(path, &ready_line(&replay), READY_FILE)?;
         }
         let keys = keys(&arguments.output);
         let limits = Limits {
@@ -94,7 +103,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             timeout: playback.timeout,
             strict: arguments.reading.strict.then_some(&*damage),
         };
-        play(replay, &limits, &problems, signals, keys, &terminal).await
+        let started = Instant::now();
+        let (end, traffic) = play(&mut replay, &limits, signals, keys, &terminal).await;
+        let result = sum_up(&end, &problems, traffic);
+        if let Some(path) = &playback.report {
+            let report = Report {
+                name: &options.name,
+                topics: &topics,
+                range,
+                outcome: end.name(),
+                exit_code: exit_code(&result),
+                error: result.as_ref().err().map(Failure::to_string),
+                elapsed: started.elapsed(),
+            };
+            files::write_whole(path, &report.to_json(&replay.records(), &problems), REPORT)?;
+        }
+        result
     })
 }
 
@@ -124,28 +148,6 @@ fn ready_line(replay: &Replay) -> String {
         "port": address.port(),
     });
     format!("{ready}\n")
-}
-
-/// Removes the file of a run before, so that nobody takes it for that of this one.
-fn remove_ready_file(path: &Path) -> Result<(), Failure> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let text = format!("can't replace {} (--ready-file)", path.display());
-            Err(anyhow::Error::new(error).context(text).into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes the file whole, under another name, and then gives it its own: who waits for it never finds a part.
-fn write_ready_file(path: &Path, line: &str) -> Result<(), Failure> {
-    let mut other = path.as_os_str().to_owned();
-    other.push(format!(".{}", std::process::id()));
-    let other = PathBuf::from(other);
-    std::fs::write(&other, line)
-        .and_then(|()| std::fs::rename(&other, path))
-        .with_context(|| format!("can't write {} (--ready-file)", path.display()))?;
-    Ok(())
 }
 
 /// Opens recordings, with a bar while they are scanned. `damage` hears when data turns out to be lost, now
@@ -305,15 +307,14 @@ struct Limits<'a> {
     strict: Option<&'a Notify>,
 }
 
-/// Lets it play until it is over or stopped.
+/// Lets it play until it is over or stopped. Says why it ended, and what was sent.
 async fn play(
-    mut replay: Replay,
+    replay: &mut Replay,
     limits: &Limits<'_>,
-    problems: &Problems,
     mut signals: Signals,
     mut keys: Option<Keys>,
     terminal: &Terminal,
-) -> Result<Outcome, Failure> {
+) -> (End, Traffic) {
     let deadline = limits.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     let mut progress = Progress::new(terminal, replay.range());
     let over = async {
@@ -337,14 +338,14 @@ async fn play(
         () = damaged => End::Damaged,
         too_long = replay.gave_up() => End::WaitedTooLong(too_long),
         () = until(deadline) => End::TimedOut(limits.timeout.unwrap_or_default()),
-        () = pressed(&mut keys, &replay) => End::Stopped,
-        () = progress.follow(&replay) => End::Over,
+        () = pressed(&mut keys, replay) => End::Stopped,
+        () = progress.follow(replay) => End::Over,
     };
     progress.finish();
     if matches!(end, End::Over | End::Drained) {
         let linger = limits.linger.map(|linger| tokio::time::Instant::now() + linger);
         tokio::select! {
-            traffic = replay.finish() => return sum_up(&end, problems, traffic),
+            traffic = replay.finish() => return (end, traffic),
             // The user does not want to wait until everybody has everything.
             _ = signals.next() => end = End::Stopped,
             () = until(deadline) => end = End::TimedOut(limits.timeout.unwrap_or_default()),
@@ -364,7 +365,7 @@ async fn play(
             std::process::exit(130);
         }
     };
-    sum_up(&end, problems, traffic)
+    (end, traffic)
 }
 
 /// Waits until then; without end where there is no such time.
@@ -440,6 +441,21 @@ enum End {
     Damaged,
     /// The program has a fault.
     BrokenOff(BrokenOff),
+}
+
+impl End {
+    /// In a word, for a report.
+    fn name(&self) -> &'static str {
+        match self {
+            End::Over => "over",
+            End::CutOff => "cut off",
+            End::Drained | End::Stopped => "stopped",
+            End::WaitedTooLong(_) => "waited too long",
+            End::TimedOut(_) => "timed out",
+            End::Damaged => "damaged",
+            End::BrokenOff(_) => "broken off",
+        }
+    }
 }
 
 /// The signals that ask a program to end.
@@ -534,11 +550,7 @@ mod tests {
         let code = |end, data_lost, dropped| {
             let problems = Problems::default();
             report(&problems, 0..1, data_lost);
-            match sum_up(&end, &problems, Traffic { dropped, ..Traffic::default() }) {
-                Ok(Outcome::Done) => 0,
-                Ok(Outcome::DataLost) => 3,
-                Err(failure) => failure.exit_code(),
-            }
+            exit_code(&sum_up(&end, &problems, Traffic { dropped, ..Traffic::default() }))
         };
         assert_eq!(code(End::Over, false, 0), 0);
         assert_eq!(code(End::Over, true, 0), 3);

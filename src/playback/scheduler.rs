@@ -424,7 +424,7 @@ mod tests {
         let mut count = 0;
         for (at, event) in events {
             match event {
-                Event::Message(message) => {
+                Event::Message(message, _) => {
                     assert!(at - before >= Duration::from_nanos(message.log_time.as_nanos() / 2));
                     count += 1;
                 }
@@ -440,7 +440,7 @@ mod tests {
         let Fixture { scheduler: _scheduler, player, events } = start(1000, 1e-6);
         player.remote().command(Command::Play);
         let first = events.recv().unwrap().1;
-        assert!(matches!(first, Event::Message(_)));
+        assert!(matches!(first, Event::Message(..)));
         // The next message is due in a quarter of an hour.
         player.remote().command(Command::SetRate(Rate::new(1e6).unwrap()));
         let ended = events.iter().any(|(_, event)| matches!(event, Event::Ended(_)));
@@ -457,7 +457,7 @@ mod tests {
         }
         for (n, (_, events)) in players.iter().enumerate() {
             let ended = events.iter().take_while(|(_, event)| !matches!(event, Event::Ended(_)));
-            let messages = ended.filter(|(_, event)| matches!(event, Event::Message(_))).count();
+            let messages = ended.filter(|(_, event)| matches!(event, Event::Message(..))).count();
             assert_eq!(messages, 21 + n);
         }
         assert_eq!(stands.remote().position().state, State::Paused);
@@ -485,7 +485,7 @@ mod tests {
         player.remote().request(vec![Command::Step(3000)], Box::new(tell));
         let position = done.recv().unwrap();
         assert_eq!((position.state, position.stepped), (State::Paused, 3000));
-        assert_eq!(events.try_iter().filter(|(_, event)| matches!(event, Event::Message(_))).count(), 3000);
+        assert_eq!(events.try_iter().filter(|(_, event)| matches!(event, Event::Message(..))).count(), 3000);
     }
 
     #[test]

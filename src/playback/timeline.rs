@@ -102,8 +102,8 @@ pub enum Command {
 /// What happens on a timeline, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A message is due.
-    Message(Message),
+    /// A message is due, since this instant where it is the clock that says so, and not a step or the greatest rate.
+    Message(Message, Option<Instant>),
     /// Time went to another place: what is between is not played.
     Jumped(Timestamp),
     /// A pass is over, and time goes on at the start.
@@ -365,7 +365,7 @@ impl<F: Feed> Timeline<F> {
                 }
                 (Mode::Stepping { left, .. }, Peek::Message(time)) => {
                     let Some(message) = self.feed.take() else { return Wake::Fed };
-                    self.hand_out(message, events);
+                    self.hand_out(message, None, events);
                     self.stepped += 1;
                     self.mode = match left {
                         ..=1 => Mode::Paused { at: time },
@@ -384,7 +384,7 @@ impl<F: Feed> Timeline<F> {
                         break wake;
                     }
                     let Some(message) = self.feed.take() else { return Wake::Fed };
-                    self.hand_out(message, events);
+                    self.hand_out(message, self.due(time), events);
                 }
                 (Mode::Running { .. }, Peek::EndOfPass) => {
                     if let Some(wake) = self.wait_for_end(now, events) {
@@ -399,12 +399,20 @@ impl<F: Feed> Timeline<F> {
         self.tick(now, events, wake)
     }
 
-    fn hand_out(&mut self, mut message: Message, events: &mut Vec<Event>) {
+    /// When the clock shows `time`, where it runs and anybody waits for it.
+    fn due(&self, time: Timestamp) -> Option<Instant> {
+        match self.mode {
+            Mode::Running { clock, .. } if !self.rate.is_max() => clock.instant_of(time),
+            _ => None,
+        }
+    }
+
+    fn hand_out(&mut self, mut message: Message, due: Option<Instant>, events: &mut Vec<Event>) {
         self.stand_at(message.log_time);
         self.last = Some(message.log_time);
         self.batch_bytes += message.data.len();
         message.log_time = self.shown(message.log_time);
-        events.push(Event::Message(message));
+        events.push(Event::Message(message, due));
     }
 
     fn take_lookback(&mut self, events: &mut Vec<Event>) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,8 +13,9 @@ use super::assets::Assets;
 use super::catalog::Catalog;
 use super::frame;
 use super::graph::Graph;
-use super::outbox::{Counts, Outbox, SubscribeError};
+use super::outbox::{Counts, Outbox, SubscribeError, Tally};
 use super::parameters::Properties;
+use super::records::{Archives, ClientRecord, Records, record};
 use super::show::{Show, Stage};
 use super::{ServerOptions, SessionMode};
 use crate::foxglove::{ServerMessage, StatusLevel, Subprotocol, Subscription};
@@ -32,6 +33,9 @@ const SAMPLES: usize = 3;
 
 /// For how many such rounds a client has to keep up before it counts as having caught up.
 const CALM_ROUNDS: u32 = 5;
+
+/// Over how many rounds a client is told how much it takes, and how much is dropped for it.
+const DROPPED_ROUNDS: usize = 10;
 
 /// How many of the recording's problems a client is told one by one.
 const TOLD_PROBLEMS: usize = 20;
@@ -86,6 +90,7 @@ struct State {
     next_guest: u64,
     /// What those who left got.
     past: Traffic,
+    archives: Archives,
     /// How many of the recording's problems are known to the clients, and the frames that tell of them.
     problems: usize,
     problem_statuses: Vec<Bytes>,
@@ -97,8 +102,8 @@ struct Entry {
     since: Instant,
     outbox: Arc<Outbox>,
     show: Arc<Show>,
-    /// The counts as of the last round of news, and how many rounds ago something was dropped.
-    last: Counts,
+    /// The counts as of the last rounds of news, and how many rounds ago something was dropped.
+    rounds: VecDeque<Counts>,
     calm_rounds: Option<u32>,
 }
 
@@ -125,6 +130,7 @@ impl Hub {
             guests: BTreeMap::new(),
             next_guest: 0,
             past: Traffic::default(),
+            archives: Archives::new(options.remembered_clients),
             problems: known.len(),
             problem_statuses: problem_statuses(&known, 0),
         };
@@ -209,7 +215,7 @@ impl Hub {
             since: Instant::now(),
             outbox: Arc::clone(&outbox),
             show: Arc::clone(&show),
-            last: Counts::default(),
+            rounds: VecDeque::from([Counts::default()]),
             calm_rounds: None,
         };
         state.guests.insert(id, entry);
@@ -218,7 +224,7 @@ impl Hub {
             presence.clients += 1;
             presence.connected += 1;
         });
-        Guest { hub: Arc::clone(self), id, address, outbox, show }
+        Guest { hub: Arc::clone(self), id, address, outbox, show, left: OnceLock::new() }
     }
 
     /// All clients, in the order in which they came.
@@ -270,6 +276,12 @@ impl Hub {
         })
     }
 
+    /// What became of the messages of each client and topic so far.
+    pub fn records(&self) -> Records {
+        let state = self.lock();
+        state.archives.records(state.guests.values().map(|guest| guest.record(None)))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -305,9 +317,17 @@ pub(super) struct Guest {
     address: SocketAddr,
     outbox: Arc<Outbox>,
     show: Arc<Show>,
+    /// Why it leaves.
+    left: OnceLock<String>,
 }
 
 impl Guest {
+    /// Says why it leaves.
+    pub fn leaves(&self, reason: String) {
+        // There is one reason, and it is told once.
+        self.left.set(reason).unwrap_or_default();
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -381,6 +401,7 @@ impl Drop for Guest {
         let left = state.guests.remove(&self.id);
         if let Some(entry) = &left {
             state.past.add(&entry.outbox.counts());
+            state.archives.remember(entry.record(self.left.take()));
         }
         drop(state);
         // Perhaps the only one that did not end.
@@ -448,12 +469,19 @@ fn problem_statuses(problems: &[Problem], first: usize) -> Vec<Bytes> {
 }
 
 impl Entry {
+    fn record(&self, left: Option<String>) -> ClientRecord {
+        record(self.address, self.protocol, self.since.elapsed(), left, &self.outbox)
+    }
+
     /// A frame that tells what was dropped, or that it is over, if there is news of that.
     fn dropped_status(&mut self, catalog: &Catalog) -> Option<Bytes> {
         let counts = self.outbox.counts();
-        let last = std::mem::replace(&mut self.last, counts);
-        let counts = &self.last;
-        if counts.dropped == last.dropped {
+        let before = self.rounds.back().map_or(0, |last| last.dropped);
+        self.rounds.push_back(counts.clone());
+        if self.rounds.len() > DROPPED_ROUNDS + 1 {
+            self.rounds.pop_front();
+        }
+        if counts.dropped == before {
             let rounds = self.calm_rounds? + 1;
             self.calm_rounds = Some(rounds);
             if rounds < CALM_ROUNDS {
@@ -463,31 +491,34 @@ impl Entry {
             return Some(frame::text(&ServerMessage::RemoveStatus { status_ids: &[DROPPED] }.to_json()));
         }
         self.calm_rounds = Some(0);
-        let message = describe_dropped(counts, &last, &self.outbox.dropped(), catalog);
+        let message = describe_dropped(&self.rounds, &self.outbox.tallies(), catalog);
         let status =
             ServerMessage::Status { level: StatusLevel::Warning, message: &message, id: Some(DROPPED) };
         Some(frame::text(&status.to_json()))
     }
 }
 
-/// "312 messages were dropped for this connection so far, 298 of them on /lidar/points: it takes 2.1 MB/s of
-/// 13.6"
+/// "312 messages were dropped for this connection so far, 298 of them on /lidar/points, and 40 in the last 10 s:
+/// it takes 2.1 MB/s of 13.6". `rounds` are the counts of the last seconds.
 fn describe_dropped(
-    counts: &Counts,
-    last: &Counts,
-    dropped: &BTreeMap<ChannelId, u64>,
+    rounds: &VecDeque<Counts>,
+    topics: &BTreeMap<ChannelId, Tally>,
     catalog: &Catalog,
 ) -> String {
-    let megabytes = |now: u64, before: u64| (now - before) as f64 / NEWS.as_secs_f64() / 1e6;
-    let (worst, most) = dropped
+    let (Some(first), Some(last)) = (rounds.front(), rounds.back()) else { return String::new() };
+    let seconds = (rounds.len() - 1) as f64 * NEWS.as_secs_f64();
+    let megabytes = |from: u64, to: u64| (to - from) as f64 / seconds / 1e6;
+    let (worst, most) = topics
         .iter()
-        .max_by_key(|(_, count)| **count)
-        .and_then(|(channel, count)| Some((catalog.topic(*channel)?, *count)))
+        .max_by_key(|(_, tally)| tally.dropped)
+        .and_then(|(channel, tally)| Some((catalog.topic(*channel)?, tally.dropped)))
         .unwrap_or_default();
     format!(
-        "{} messages were dropped for this connection so far, {most} of them on {worst}: it takes {:.1} MB/s of {:.1}",
-        counts.dropped,
-        megabytes(counts.sent_bytes, last.sent_bytes),
-        megabytes(counts.offered_bytes, last.offered_bytes),
+        "{} messages were dropped for this connection so far, {most} of them on {worst}, and {} in the last \
+         {seconds:.0} s: it takes {:.1} MB/s of {:.1}",
+        last.dropped,
+        last.dropped - first.dropped,
+        megabytes(first.sent_bytes, last.sent_bytes),
+        megabytes(first.offered_bytes, last.offered_bytes),
     )
 }

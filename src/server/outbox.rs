@@ -2,6 +2,7 @@
 //! it is too much.
 
 mod batch;
+mod lateness;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,7 +16,9 @@ use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
-use batch::Batch;
+use batch::{Batch, Written};
+pub use lateness::Lateness;
+pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
 
 use super::frame;
@@ -88,6 +91,7 @@ struct State {
     /// How many messages were taken out.
     taken: u64,
     counts: Counts,
+    lateness: Lateness,
 }
 
 /// Who has it writes to the socket. So no frame is ever split by another, whoever writes.
@@ -161,6 +165,7 @@ impl Outbox {
             finished: false,
             taken: 0,
             counts: Counts::default(),
+            lateness: Lateness::default(),
         };
         Outbox {
             state: Mutex::new(state),
@@ -221,14 +226,14 @@ impl Outbox {
         let behind = !state.waiting.is_empty();
         for event in events {
             match event {
-                Event::Message(message) => {
+                Event::Message(message, due) => {
                     position = message.log_time;
                     passed = true;
-                    state.queue(message, message.log_time, behind);
+                    state.queue(message, message.log_time, *due, behind);
                 }
                 Event::Lookback(messages) => {
                     for message in messages {
-                        state.queue(message, position, behind);
+                        state.queue(message, position, None, behind);
                     }
                 }
                 Event::Looped(time) | Event::Ended(time) => {
@@ -269,7 +274,7 @@ impl Outbox {
     pub fn deliver_past(&self, position: Timestamp, message: &Message) {
         let mut state = self.lock();
         if !state.closing {
-            state.queue(message, position, true);
+            state.queue(message, position, None, true);
             drop(state);
             self.filled.notify_one();
         }
@@ -378,9 +383,13 @@ impl Outbox {
 
     /// Gives up what still waits, and counts it as undelivered.
     pub fn give_up(&self) {
+        let pen = self.pen();
         let mut state = self.lock();
         state.counts.undelivered = state.waiting.len() + state.taken - state.counts.sent;
-        state.waiting.clear();
+        state.waiting.give_up();
+        for message in pen.batch.messages() {
+            state.waiting.tally(message.channel).undelivered += 1;
+        }
         state.closing = true;
         state.finished = true;
         self.tell_room(&mut state);
@@ -456,9 +465,18 @@ impl Outbox {
     }
 
     fn count_sent(&self, batch: &Batch) {
+        let now = Instant::now();
         let mut state = self.lock();
-        state.counts.sent += batch.messages();
-        state.counts.sent_bytes += batch.payload_bytes();
+        for &Written { channel, bytes, due } in batch.messages() {
+            state.counts.sent += 1;
+            state.counts.sent_bytes += bytes as u64;
+            let tally = state.waiting.tally(channel);
+            tally.sent += 1;
+            tally.sent_bytes += bytes as u64;
+            if let Some(due) = due {
+                state.lateness.record(now.saturating_duration_since(due));
+            }
+        }
     }
 
     fn pen(&self) -> MutexGuard<'_, Pen> {
@@ -504,9 +522,14 @@ impl Outbox {
         self.lock().counts.clone()
     }
 
-    /// How many messages were left out, by channel.
-    pub fn dropped(&self) -> BTreeMap<ChannelId, u64> {
-        self.lock().waiting.dropped().clone()
+    /// What became of the messages so far, by channel.
+    pub fn tallies(&self) -> BTreeMap<ChannelId, Tally> {
+        self.lock().waiting.tallies()
+    }
+
+    /// How late messages were written so far.
+    pub fn lateness(&self) -> Lateness {
+        self.lock().lateness.clone()
     }
 
     /// Tells who waits for room that there is some: a half, so that playback does not stop and go with every
@@ -550,7 +573,7 @@ impl State {
 
     /// Queues a message that is to be preceded by this time. Who is `behind` would keep alive what the payload is
     /// a slice of, so where that is much more than the payload, it gets a copy.
-    fn queue(&mut self, message: &Message, time: Timestamp, behind: bool) {
+    fn queue(&mut self, message: &Message, time: Timestamp, due: Option<Instant>, behind: bool) {
         if !self.waiting.wants(message.channel) {
             return;
         }
@@ -560,7 +583,7 @@ impl State {
         let sequence = self.next_sequence();
         self.counts.offered_bytes += size as u64;
         let log_time = message.log_time;
-        self.waiting.push(message.channel, WaitingMessage { sequence, time, log_time, data });
+        self.waiting.push(message.channel, WaitingMessage { sequence, time, log_time, due, data });
     }
 
     /// Leaves out messages until an eighth of `limit` is free, so that this is not needed for every message.
@@ -581,11 +604,11 @@ impl State {
             if first == u64::MAX {
                 break;
             } else if first == message
-                && let Some((subscription, message)) = self.waiting.pop_first()
+                && let Some((channel, subscription, message)) = self.waiting.pop_first()
             {
                 self.put_time(batch, message.time);
                 self.taken += 1;
-                batch.push_message(subscription, message.log_time, message.data);
+                batch.push_message(channel, subscription, message);
             } else if first == time
                 && let Some((_, time)) = self.time.take()
             {

@@ -82,6 +82,7 @@ pub(super) async fn run(
         counts.sent,
         counts.dropped + counts.undelivered
     );
+    guest.leaves(reason);
     drop(guest);
     // From here on the server no longer waits for this session.
     drop(alive);

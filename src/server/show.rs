@@ -358,7 +358,7 @@ impl Audience for Listener {
 
     fn deliver(&mut self, events: &[Event]) {
         for event in events {
-            if let Event::Message(message) = event {
+            if let Event::Message(message, _) = event {
                 self.house.catalog.count(message);
             }
         }
@@ -367,7 +367,7 @@ impl Audience for Listener {
         let before = state.time;
         for event in events.iter().rev() {
             state.time = match event {
-                Event::Message(message) => message.log_time,
+                Event::Message(message, _) => message.log_time,
                 Event::Jumped(time) | Event::Looped(time) | Event::Tick(time) | Event::Ended(time) => *time,
                 Event::Lookback(_) | Event::Stalled(_) | Event::Skipped(_) => continue,
             };
@@ -386,7 +386,7 @@ impl Audience for Listener {
         rest.for_each(|viewer| viewer.outbox.write_through());
         for event in events {
             match event {
-                Event::Message(message) => state.remember(message),
+                Event::Message(message, _) => state.remember(message),
                 Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
                 Event::Jumped(_) | Event::Looped(_) => state.latest.fill(Latest::default()),
                 Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),

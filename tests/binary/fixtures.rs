@@ -170,3 +170,69 @@ async fn who_terminates_it_lets_clients_take_what_waits_for_them() {
     assert!(matches!(rest.last(), Some(Received::Closed { code: 1000, .. })), "{:?}", rest.last());
     assert_eq!(server.wait().0, Some(0));
 }
+
+#[tokio::test]
+async fn a_report_says_what_became_of_every_message() {
+    let recording = ticks(50);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let server = Server::start([
+        recording.path().to_str().unwrap(),
+        "--wait-for-clients",
+        "2",
+        "--at-end",
+        "exit",
+        "--report",
+        path.to_str().unwrap(),
+    ]);
+    let mut both = Client::connect(&server.url).await;
+    both.subscribe(&["/tick", "/once"]).await;
+    let mut one = Client::connect(&server.url).await;
+    one.subscribe(&["/tick"]).await;
+    let (both, one) = (both.rest().await, one.rest().await);
+    assert_eq!((messages(&both).len(), messages(&one).len()), (51, 50));
+    assert_eq!(server.wait().0, Some(0));
+
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!((&report["outcome"], &report["exit_code"]), (&"over".into(), &0.into()));
+    assert_eq!(report["messages"]["sent"], 101);
+    assert_eq!(report["warnings"], serde_json::json!([]));
+    // The first messages are due when the clock starts; /once is one of them.
+    assert_eq!(report["lateness_ms"]["count"], 101);
+    let sent = |topics: &serde_json::Value| -> Vec<(String, u64)> {
+        let topic = |topic: &serde_json::Value| {
+            (topic["topic"].as_str().unwrap().to_owned(), topic["sent"].as_u64().unwrap())
+        };
+        topics.as_array().unwrap().iter().map(topic).collect()
+    };
+    let mut topics = sent(&report["topics"]);
+    topics.sort();
+    assert_eq!(topics, [("/once".to_owned(), 1), ("/tick".to_owned(), 100)]);
+    let clients = report["clients"].as_array().unwrap();
+    let mut totals: Vec<_> =
+        clients.iter().map(|client| client["messages"]["sent"].as_u64().unwrap()).collect();
+    totals.sort_unstable();
+    assert_eq!(totals, [50, 51]);
+    assert!(clients.iter().all(|client| client["left"] == "the recording is over"), "{clients:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
+}
+
+#[test]
+fn a_report_says_why_it_failed() {
+    let recording = ticks(5);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    std::fs::write(&path, "of a run before").unwrap();
+    let report = path.to_str().unwrap();
+    let recording = recording.path().to_str().unwrap();
+    let (code, ..) = run([recording, "--port", "0", "--timeout", "0.1", "--report", report]);
+    assert_eq!(code, Some(1));
+    let told: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!((&told["outcome"], &told["exit_code"]), (&"timed out".into(), &1.into()));
+    assert!(told["error"].as_str().unwrap().contains("--timeout"), "{told}");
+
+    let (code, _, stderr) =
+        run([recording, "--port", "0", "--timeout", "0.1", "--report", "/no/such/folder/report"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("/no/such/folder/report (--report)"), "{stderr}");
+}

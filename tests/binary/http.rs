@@ -218,6 +218,8 @@ fn health_and_metrics_are_told() {
         "fgplay_rate 1",
         "fgplay_played_messages_total{topic=\"/tick\"} 0",
         "# TYPE fgplay_dropped_messages_total counter",
+        "# TYPE fgplay_topic_dropped_messages_total counter",
+        "# TYPE fgplay_lateness_seconds summary",
     ] {
         assert!(metrics.lines().any(|other| other == line), "{line}\n{metrics}");
     }

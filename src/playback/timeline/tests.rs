@@ -136,7 +136,7 @@ impl Player {
 
 fn describe(event: &Event) -> Option<String> {
     match event {
-        Event::Message(message) => Some(format!("m{}", message.sequence)),
+        Event::Message(message, _) => Some(format!("m{}", message.sequence)),
         Event::Jumped(to) => Some(format!("to {}", to.as_nanos() / MS)),
         Event::Looped(to) => Some(format!("back to {}", to.as_nanos() / MS)),
         Event::Tick(_) => None,
@@ -418,7 +418,9 @@ fn times_can_go_on_rising_in_a_loop() {
         player.timeline.poll(player.start + millis(offset), &mut events);
         for event in events {
             match event {
-                Event::Message(message) => times.push((message.sequence, message.log_time.as_nanos() / MS)),
+                Event::Message(message, _) => {
+                    times.push((message.sequence, message.log_time.as_nanos() / MS))
+                }
                 Event::Looped(to) => times.push((99, to.as_nanos() / MS)),
                 _ => {}
             }
@@ -543,7 +545,7 @@ proptest! {
         let mut check = |events: &[Event], position: Position, now: Instant| {
             for event in events {
                 match event {
-                    Event::Message(message) => {
+                    Event::Message(message, _) => {
                         prop_assert_eq!(Some(message), all.get(expected));
                         prop_assert!(!state_due);
                         prop_assert!(message.log_time >= last_time);
@@ -597,7 +599,7 @@ proptest! {
             let shown = player.timeline.position().time_at(now);
             let moved = |event: &Event| matches!(event, Event::Jumped(_) | Event::Looped(_));
             for event in events.iter().rev().take_while(|event| !moved(event)) {
-                if let Event::Message(message) = event {
+                if let Event::Message(message, _) = event {
                     // To the nanosecond to which the clock rounds.
                     prop_assert!(message.log_time <= nanos(shown.as_nanos() + 1), "it is not due yet");
                 }

@@ -61,6 +61,7 @@ pub(super) fn routes(door: Door) -> Router {
         .route("/api/recording", get(recording))
         .route("/api/density", get(density))
         .route("/api/state", get(state))
+        .route("/api/clients", get(clients))
         .route("/api/events", get(events))
         .route("/api/{action}", post(command))
         .fallback(nothing)
@@ -117,6 +118,10 @@ async fn recording(State(door): State<Door>, headers: HeaderMap) -> Response {
 
 async fn state(State(door): State<Door>) -> Response {
     json_response(describe::state(&door.hub))
+}
+
+async fn clients(State(door): State<Door>) -> Response {
+    json_response(describe::clients(&door.hub))
 }
 
 /// Counted at the first request, which may read a little of every chunk.

@@ -1,5 +1,6 @@
 //! The server as JSON and as metrics.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use crate::playback::{Position, State};
 use crate::recording::ChannelId;
 use crate::server::hub::{Client, Hub};
 use crate::server::show::Show;
-use crate::server::{Links, SessionMode};
+use crate::server::{Lateness, Links, SessionMode, Tally};
 
 /// What is played.
 pub(super) fn recording(hub: &Hub, host: &str) -> Value {
@@ -109,6 +110,41 @@ fn describe(hub: &Hub, client: &Client) -> Value {
     value
 }
 
+/// What became of the messages of each client and topic.
+pub(super) fn clients(hub: &Hub) -> Value {
+    let topics = |tallies: &BTreeMap<ChannelId, Tally>| -> Vec<Value> {
+        tallies
+            .iter()
+            .map(|(channel, tally)| {
+                json!({
+                    "id": channel.0,
+                    "topic": hub.catalog().topic(*channel),
+                    "sent": tally.sent,
+                    "sent_bytes": tally.sent_bytes,
+                    "dropped": tally.dropped,
+                    "skipped": tally.skipped,
+                })
+            })
+            .collect()
+    };
+    let client = |client: &Client| {
+        let mut value = describe(hub, client);
+        let lateness = client.outbox.lateness();
+        value["topics"] = topics(&client.outbox.tallies()).into();
+        value["lateness_ms"] = json!({
+            "p50": milliseconds(&lateness, 0.5),
+            "p99": milliseconds(&lateness, 0.99),
+            "max": milliseconds(&lateness, 1.0),
+        });
+        value
+    };
+    hub.clients().iter().map(client).collect::<Vec<Value>>().into()
+}
+
+fn milliseconds(lateness: &Lateness, part: f64) -> Option<f64> {
+    lateness.quantile(part).map(|late| late.as_secs_f64() * 1e3)
+}
+
 /// Metrics in the text format of Prometheus
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4).
 pub(super) fn metrics(hub: &Hub, started: Instant) -> String {
@@ -177,6 +213,31 @@ pub(super) fn metrics(hub: &Hub, started: Instant) -> String {
             text.sample(name, &[("topic", topic)], [*messages, *bytes][value] as f64);
         }
     }
+    let records = hub.records();
+    type Count = fn(&Tally) -> u64;
+    let tallies: [(&str, &str, Count); 3] = [
+        ("fgplay_topic_sent_messages_total", "Messages sent to clients, by topic.", |tally| tally.sent),
+        ("fgplay_topic_sent_bytes_total", "Payload of the messages sent, by topic.", |tally| {
+            tally.sent_bytes
+        }),
+        ("fgplay_topic_dropped_messages_total", "Messages left out for slow clients, by topic.", |tally| {
+            tally.dropped
+        }),
+    ];
+    for (name, help, value) in tallies {
+        text.family(name, "counter", help);
+        for (channel, tally) in &records.topics {
+            let topic = hub.catalog().topic(*channel).unwrap_or_default();
+            text.sample(name, &[("topic", topic)], value(tally) as f64);
+        }
+    }
+    let help = "How long after they were due messages were written to clients.";
+    text.family("fgplay_lateness_seconds", "summary", help);
+    for (label, part) in [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999)] {
+        let late = records.lateness.quantile(part).map_or(f64::NAN, |late| late.as_secs_f64());
+        text.sample("fgplay_lateness_seconds", &[("quantile", label)], late);
+    }
+    text.sample("fgplay_lateness_seconds_count", &[], records.lateness.count() as f64);
     text.0
 }
 

@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::waiting::WaitingMessage;
 use crate::foxglove;
+use crate::recording::ChannelId;
 use crate::server::frame;
 use crate::time::Timestamp;
 
@@ -30,8 +33,17 @@ pub(in crate::server) struct Batch {
     written: usize,
     written_of_part: usize,
     bytes: usize,
-    messages: u64,
-    payload_bytes: u64,
+    messages: Vec<Written>,
+}
+
+/// A message of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Written {
+    pub channel: ChannelId,
+    /// Size of its payload, in bytes.
+    pub bytes: usize,
+    /// Since when it is due, where the clock said so.
+    pub due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -56,8 +68,7 @@ impl Batch {
         self.small.clear();
         self.parts.clear();
         self.bytes = 0;
-        self.messages = 0;
-        self.payload_bytes = 0;
+        self.messages.clear();
     }
 
     pub fn is_empty(&self) -> bool {
@@ -68,14 +79,9 @@ impl Batch {
         self.bytes >= FULL_BYTES || self.parts.len() >= FULL_PARTS
     }
 
-    /// How many messages it has.
-    pub fn messages(&self) -> u64 {
-        self.messages
-    }
-
-    /// Their payload in bytes.
-    pub fn payload_bytes(&self) -> u64 {
-        self.payload_bytes
+    /// Its messages.
+    pub fn messages(&self) -> &[Written] {
+        &self.messages
     }
 
     /// Whole frames, as they are.
@@ -93,9 +99,9 @@ impl Batch {
     }
 
     /// A Message Data message in its frame.
-    pub fn push_message(&mut self, subscription: u32, log_time: Timestamp, data: Bytes) {
-        self.messages += 1;
-        self.payload_bytes += data.len() as u64;
+    pub(super) fn push_message(&mut self, channel: ChannelId, subscription: u32, message: WaitingMessage) {
+        let WaitingMessage { log_time, due, data, .. } = message;
+        self.messages.push(Written { channel, bytes: data.len(), due });
         self.push_small(|small| {
             frame::push_binary_header(small, foxglove::MESSAGE_DATA_HEADER + data.len());
             small.extend_from_slice(&foxglove::message_data_header(subscription, log_time));

@@ -18,7 +18,7 @@ fn message(channel: u32, time: u64, size: usize) -> Message {
 }
 
 fn event(channel: u32, time: u64, size: usize) -> Event {
-    Event::Message(message(channel, time, size))
+    Event::Message(message(channel, time, size), None)
 }
 
 fn deliver(outbox: &Outbox, events: &[Event]) {
@@ -213,7 +213,8 @@ fn a_full_outbox_drops_the_oldest_of_the_heaviest_topic_and_no_topics_newest() {
     for time in 1..200 {
         deliver(&outbox, &[event(0, time, 10_000), event(1, time, 10)]);
     }
-    assert_eq!(outbox.dropped().keys().collect::<Vec<_>>(), [&ChannelId(0)]);
+    let dropped = outbox.tallies().into_iter().filter(|(_, tally)| tally.dropped > 0);
+    assert_eq!(dropped.map(|(channel, _)| channel).collect::<Vec<_>>(), [ChannelId(0)]);
     assert!(waiting_bytes(&outbox) <= 100_000);
     let dropped = outbox.counts().dropped;
     let received = received(&outbox);
@@ -246,14 +247,14 @@ fn who_is_behind_keeps_no_chunk_for_a_small_message() {
     let outbox = outbox(1 << 20);
     let chunk = Bytes::from(vec![0; 100_000]);
     let slice = || Message { data: chunk.slice(..100), footprint: chunk.len(), ..message(0, 1, 0) };
-    deliver(&outbox, &[Event::Message(slice())]);
+    deliver(&outbox, &[Event::Message(slice(), None)]);
     for _ in 0..10 {
-        deliver(&outbox, &[Event::Message(slice())]);
+        deliver(&outbox, &[Event::Message(slice(), None)]);
     }
     outbox.unsubscribe(101);
     let mut state = outbox.lock();
     let mut kept = 0;
-    while let Some((_, message)) = state.waiting.pop_first() {
+    while let Some((_, _, message)) = state.waiting.pop_first() {
         kept += usize::from(message.data.as_ptr() == chunk.as_ptr());
     }
     assert_eq!(kept, 1);
@@ -334,4 +335,27 @@ proptest! {
         prop_assert_eq!(received.len() - times.len() + dropped, sizes.len());
         prop_assert_eq!(outbox.counts().sent as usize + dropped, sizes.len());
     }
+}
+
+#[test]
+fn what_becomes_of_messages_is_counted_by_channel() {
+    let outbox = outbox(1 << 20);
+    deliver(&outbox, &[event(0, 1, 10), event(1, 2, 20), event(2, 3, 30)]);
+    assert_eq!(outbox.unsubscribe(101), Some(ChannelId(1)));
+    let mut batch = Batch::default();
+    outbox.lock().take(&mut batch);
+    outbox.count_sent(&batch);
+    batch.clear();
+    deliver(&outbox, &[event(0, 4, 40), event(3, 5, 50), Event::Jumped(nanos(0)), event(3, 6, 60)]);
+    outbox.give_up();
+    let tallies = outbox.tallies();
+    let tally = |channel| {
+        let Tally { sent, sent_bytes, dropped, skipped, undelivered } = tallies[&ChannelId(channel)];
+        [sent, sent_bytes, dropped, skipped, undelivered]
+    };
+    assert_eq!(tally(0), [1, 10, 0, 1, 0]);
+    assert_eq!(tally(1), [0, 0, 0, 1, 0]);
+    assert_eq!(tally(2), [1, 30, 0, 0, 0]);
+    assert_eq!(tally(3), [0, 0, 0, 1, 1]);
+    assert_eq!(outbox.counts().undelivered, 1);
 }

@@ -3,6 +3,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::ops::AddAssign;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -23,7 +25,35 @@ pub(super) struct WaitingMessage {
     /// is sent.
     pub time: Timestamp,
     pub log_time: Timestamp,
+    /// Since when it is due, where the clock said so.
+    pub due: Option<Instant>,
     pub data: Bytes,
+}
+
+/// What became of the messages of a topic.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// How many were written to a socket.
+    pub sent: u64,
+    /// Their payload in bytes.
+    pub sent_bytes: u64,
+    /// How many were left out for clients that take less than is played.
+    pub dropped: u64,
+    /// How many still waited when the client did not want them any more: time went to another place, or it
+    /// unsubscribed or hung up.
+    pub skipped: u64,
+    /// How many were not sent at the end, to clients that took nothing any more.
+    pub undelivered: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        self.dropped += other.dropped;
+        self.skipped += other.skipped;
+        self.undelivered += other.undelivered;
+    }
 }
 
 impl WaitingMessage {
@@ -38,6 +68,7 @@ struct Topic {
     subscription: u32,
     messages: VecDeque<WaitingMessage>,
     bytes: usize,
+    tally: Tally,
 }
 
 /// The messages that wait for a client.
@@ -50,7 +81,8 @@ pub(super) struct Waiting {
     messages: u64,
     /// The message that was put in last; it is never left out.
     last: u64,
-    dropped: BTreeMap<ChannelId, u64>,
+    /// What became of the messages of channels that are subscribed to no more.
+    past: BTreeMap<ChannelId, Tally>,
 }
 
 impl Waiting {
@@ -61,7 +93,7 @@ impl Waiting {
             bytes: 0,
             messages: 0,
             last: 0,
-            dropped: BTreeMap::new(),
+            past: BTreeMap::new(),
         }
     }
 
@@ -71,14 +103,21 @@ impl Waiting {
         if topic.is_some() {
             return Err(SubscribeError::Again(channel));
         }
-        *topic = Some(Box::new(Topic { subscription: wanted.id, messages: VecDeque::new(), bytes: 0 }));
+        *topic = Some(Box::new(Topic {
+            subscription: wanted.id,
+            messages: VecDeque::new(),
+            bytes: 0,
+            tally: Tally::default(),
+        }));
         Ok(())
     }
 
     pub fn unsubscribe(&mut self, channel: ChannelId) {
-        if let Some(topic) = self.topics[channel.0 as usize].take() {
+        if let Some(mut topic) = self.topics[channel.0 as usize].take() {
             self.bytes -= topic.bytes;
             self.messages -= topic.messages.len() as u64;
+            topic.tally.skipped += topic.messages.len() as u64;
+            *self.past.entry(channel).or_default() += topic.tally;
         }
     }
 
@@ -105,9 +144,23 @@ impl Waiting {
         self.order.len()
     }
 
-    /// How many were left out, by channel.
-    pub fn dropped(&self) -> &BTreeMap<ChannelId, u64> {
-        &self.dropped
+    /// What became of the messages of each channel that is or was subscribed to.
+    pub fn tallies(&self) -> BTreeMap<ChannelId, Tally> {
+        let mut tallies = self.past.clone();
+        for (channel, topic) in (0..).zip(&self.topics) {
+            if let Some(topic) = topic {
+                *tallies.entry(ChannelId(channel)).or_default() += topic.tally;
+            }
+        }
+        tallies
+    }
+
+    /// Where to count what becomes of the messages of a channel.
+    pub fn tally(&mut self, channel: ChannelId) -> &mut Tally {
+        match self.topics[channel.0 as usize].as_deref_mut() {
+            Some(topic) => &mut topic.tally,
+            None => self.past.entry(channel).or_default(),
+        }
     }
 
     /// Puts in a message of a channel that is [wanted](Self::wants), behind all others.
@@ -153,8 +206,8 @@ impl Waiting {
         None
     }
 
-    /// Takes out the first message, with its subscription id.
-    pub fn pop_first(&mut self) -> Option<(u32, WaitingMessage)> {
+    /// Takes out the first message, with its channel and subscription id.
+    pub fn pop_first(&mut self) -> Option<(ChannelId, u32, WaitingMessage)> {
         self.first()?;
         let Reverse((_, channel)) = self.order.pop()?;
         let topic = self.topics[channel as usize].as_deref_mut()?;
@@ -165,18 +218,28 @@ impl Waiting {
         topic.bytes -= message.cost();
         self.bytes -= message.cost();
         self.messages -= 1;
-        Some((topic.subscription, message))
+        Some((ChannelId(channel), topic.subscription, message))
     }
 
-    /// Takes out all messages.
+    /// Takes out all messages, which nobody wants any more.
     pub fn clear(&mut self) {
         for topic in self.topics.iter_mut().flatten() {
+            topic.tally.skipped += topic.messages.len() as u64;
             topic.messages.clear();
             topic.bytes = 0;
         }
         self.order.clear();
         self.bytes = 0;
         self.messages = 0;
+    }
+
+    /// Gives up all messages, although they were wanted.
+    pub fn give_up(&mut self) {
+        for topic in self.topics.iter_mut().flatten() {
+            topic.tally.undelivered += topic.messages.len() as u64;
+            topic.messages.clear();
+        }
+        self.clear();
     }
 
     /// Leaves out messages until no more than `target` bytes wait. Says how many.
@@ -211,7 +274,7 @@ impl Waiting {
             self.bytes -= oldest.cost();
             self.messages -= 1;
             dropped += 1;
-            *self.dropped.entry(ChannelId(channel)).or_default() += 1;
+            topic.tally.dropped += 1;
             if topic.messages.len() > keep {
                 heaviest.push((topic.bytes, channel));
             }
