@@ -20,6 +20,14 @@ demo:
 e2e *words:
     tests/e2e/run.sh {{ words }}
 
+# Throw damaged input at everything that reads what strangers send, for so many seconds each (needs nightly and cargo-fuzz)
+fuzz seconds="60":
+    for target in mcap jsonl client_message http; do \
+        mkdir -p fuzz/corpus/$target; \
+        cargo +nightly fuzz run $target fuzz/corpus/$target tests/corpus/$target -- \
+            -max_total_time={{ seconds }} -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=8192 || exit 1; \
+    done
+
 # Measure
 bench:
     cargo bench

@@ -8,6 +8,8 @@ mod assets;
 mod catalog;
 mod control;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod graph;
 mod http;
 mod hub;

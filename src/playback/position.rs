@@ -44,6 +44,23 @@ pub struct Position {
 }
 
 impl Position {
+    /// At the start of a range, and not playing.
+    #[cfg(fuzzing)]
+    pub fn standing(range: super::Range) -> Self {
+        Position {
+            state: State::Paused,
+            rate: Rate::REAL_TIME,
+            pass: 1,
+            repeats: false,
+            commanded: false,
+            stepped: 0,
+            skips_to: None,
+            still: range.start,
+            clock: None,
+            end: range.end,
+        }
+    }
+
     /// The recorded time at an instant.
     pub fn time_at(&self, now: Instant) -> Timestamp {
         self.clock.map_or(self.still, |clock| clock.time_at(now).min(self.end))

@@ -51,14 +51,36 @@ impl Recording {
         problems: Arc<Problems>,
         progress: &(dyn Fn(ScanProgress<'_>) + Sync),
     ) -> Result<Self, OpenError> {
-        let cache = Arc::new(mcap::ChunkCache::new(options.chunk_cache_bytes));
         let open = |path: &P| {
-            let path = path.as_ref();
-            let (problems, cache) = (Arc::clone(&problems), Arc::clone(&cache));
-            let context = OpenContext { path, options, problems, cache, progress };
-            Ok(RecordedFile { path: path.to_owned(), reader: open_file(&context)?.into() })
+            let path = path.as_ref().to_owned();
+            match FileSource::open(&path) {
+                Ok(source) => Ok((path, Arc::new(source) as Arc<dyn Source>)),
+                Err(error) => Err(OpenError::Io { path, error }),
+            }
         };
-        let files = paths.iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
+        let sources = paths.iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
+        Self::from_sources(sources, options, problems, progress)
+    }
+
+    /// As [`open`](Self::open), with bytes that come from somewhere else than files, such as from memory. Each
+    /// source has a name by which problems call it.
+    ///
+    /// # Errors
+    /// Where a source can't be read, or is no recording.
+    pub fn from_sources(
+        sources: Vec<(PathBuf, Arc<dyn Source>)>,
+        options: &OpenOptions,
+        problems: Arc<Problems>,
+        progress: &(dyn Fn(ScanProgress<'_>) + Sync),
+    ) -> Result<Self, OpenError> {
+        let cache = Arc::new(mcap::ChunkCache::new(options.chunk_cache_bytes));
+        let open = |(path, source): (PathBuf, Arc<dyn Source>)| {
+            let (problems, cache) = (Arc::clone(&problems), Arc::clone(&cache));
+            let context = OpenContext { path: &path, options, problems, cache, progress };
+            let reader = open_source(source, &context)?.into();
+            Ok(RecordedFile { path, reader })
+        };
+        let files = sources.into_iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
         let mut recording = Recording { files, channels: Vec::new(), maps: Vec::new(), problems };
         // No selection, no renaming: nothing can go wrong with it.
         if let Ok(played) = recording.play_channels(&TopicSelection::default()) {
@@ -191,9 +213,8 @@ impl Recording {
     }
 }
 
-fn open_file(context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
+fn open_source(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
     let io_error = |error| OpenError::Io { path: context.path.to_owned(), error };
-    let source: Arc<dyn Source> = Arc::new(FileSource::open(context.path).map_err(io_error)?);
     match kind::detect(&*source).map_err(io_error)? {
         Ok(Kind::Mcap) => mcap::open(source, context),
         Ok(Kind::Jsonl) => jsonl::open(source, context),

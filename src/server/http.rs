@@ -120,6 +120,23 @@ fn upgrade(mut request: Request<Incoming>, address: SocketAddr, door: Door) -> R
     response.unwrap_or_else(|_| refuse("the Sec-WebSocket-Key header can't be answered"))
 }
 
+/// Reads a body as every command would.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(body: &[u8], position: &crate::playback::Position, range: crate::playback::Range) {
+    if let Ok(body) = serde_json::from_slice(body) {
+        for (_, action) in commands::Action::ALL {
+            action.command(&body, position, range).map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// Reads headers as they are read before a command or an upgrade.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_headers(headers: &HeaderMap) {
+    guard::check(headers, SocketAddr::from(([127, 0, 0, 1], 8765))).unwrap_or_default();
+    wants_websocket(headers);
+}
+
 /// The request is not what it should be, and this is what it should be.
 fn refuse(reason: &'static str) -> Response<Body> {
     tracing::debug!("refused a connection: {reason}");
