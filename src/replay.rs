@@ -17,8 +17,8 @@ use crate::playback::{
 };
 use crate::recording::{ChannelId, Density, Recording};
 use crate::server::{
-    Archive, Assets, Attachments, Playing, Presence, Program, Records, Server, ServerOptions, SessionMode,
-    Stage, Traffic, Visits,
+    Access, Archive, Assets, Attachments, Limits, Playing, Presence, Program, Records, Server, ServerOptions,
+    SessionMode, Stage, Tls, Traffic, Visits,
 };
 use crate::time::Timestamp;
 
@@ -125,6 +125,12 @@ pub struct ReplayOptions {
     pub client_buffer: usize,
     /// How many clients that have left are remembered one by one, for [`Replay::records`].
     pub remembered_clients: usize,
+    /// How much clients may ask for.
+    pub limits: Limits,
+    /// Who may connect.
+    pub access: Access,
+    /// The certificate, where TLS is spoken.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for ReplayOptions {
@@ -151,6 +157,9 @@ impl Default for ReplayOptions {
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
             remembered_clients: 0,
+            limits: Limits::default(),
+            access: Access::default(),
+            tls: None,
         }
     }
 }
@@ -317,6 +326,9 @@ impl Replay {
             control: options.control,
             session: options.session,
             remembered_clients: options.remembered_clients,
+            limits: options.limits,
+            access: options.access.clone(),
+            tls: options.tls.clone(),
         };
         let recording = Arc::new(recording);
         let attachments = Attached(Arc::clone(&recording));

@@ -4,6 +4,7 @@
 //! becomes a `session`, which the `hub` knows. What waits for a client is in its `outbox`.
 //! `assets` finds the files that clients fetch.
 
+mod access;
 mod assets;
 mod catalog;
 mod control;
@@ -13,6 +14,7 @@ pub mod fuzzing;
 mod graph;
 mod http;
 mod hub;
+mod limits;
 mod links;
 mod outbox;
 mod parameters;
@@ -21,6 +23,8 @@ mod services;
 mod session;
 mod show;
 mod socket;
+mod tls;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,20 +36,27 @@ use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use access::{Access, EmptyToken, Origins, Token};
 pub use assets::{AssetError, Assets, Attachments};
 pub use hub::{Presence, Traffic};
+pub use limits::Limits;
 pub use links::{Links, ws_url};
 pub use outbox::{Lateness, Tally};
 pub use records::{ClientRecord, Records};
 pub use show::{Playing, Stage, Visits};
+pub use tls::{Tls, TlsError};
 
 use crate::playback::{Position, Range, Remote};
 use crate::recording::{Channel, Density, Problems};
 use catalog::Catalog;
 use hub::Hub;
+use limits::Places;
 
 /// How long to wait before connections are accepted again where the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections may be open that are no clients, or not yet.
+const CONNECTIONS: usize = 4096;
 
 /// How many streams of events may be open at the same time.
 const EVENT_STREAMS: usize = 64;
@@ -69,6 +80,12 @@ pub struct ServerOptions {
     pub session: SessionMode,
     /// How many clients that have left are remembered one by one, for [`Server::records`].
     pub remembered_clients: usize,
+    /// How much clients may ask for.
+    pub limits: Limits,
+    /// Who may connect.
+    pub access: Access,
+    /// The certificate, where TLS is spoken.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Which clients watch the same timeline.
@@ -148,6 +165,10 @@ impl Server {
             streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
             listening: address,
             started: Instant::now(),
+            access: Arc::new(options.access.clone()),
+            tls: options.tls.clone(),
+            places: Arc::default(),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
         };
         let accepting = tokio::spawn(accept(listener, door));
         let watching =
@@ -244,6 +265,12 @@ struct Door {
     /// Where the server listens, and since when.
     listening: SocketAddr,
     started: Instant,
+    access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
+    /// For clients.
+    places: Arc<Places>,
+    /// For connections that are no clients, or not yet.
+    connections: Arc<Semaphore>,
 }
 
 async fn accept(listener: TcpListener, door: Door) {
@@ -252,7 +279,14 @@ async fn accept(listener: TcpListener, door: Door) {
         match listener.accept().await {
             Ok((socket, address)) => {
                 failing = false;
-                tokio::spawn(http::serve(socket, address, door.clone()));
+                // Who comes when there are so many already is sent away without a word.
+                if let Ok(permit) = Arc::clone(&door.connections).try_acquire_owned() {
+                    let serving = http::serve(socket, address, door.clone());
+                    tokio::spawn(async move {
+                        serving.await;
+                        drop(permit);
+                    });
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {

@@ -9,6 +9,10 @@ use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 
+mod server;
+
+pub(super) use server::ServerArguments;
+
 use crate::terminal::TerminalOptions;
 use fgplay::playback::{Rate, Repeat};
 use fgplay::recording::{OpenOptions, TopicError, TopicSelection};
@@ -245,48 +249,6 @@ pub(super) struct Topics {
     /// Play topics under other names.
     #[arg(short = 'm', long, value_name = "OLD:=NEW", num_args = 1..)]
     pub remap: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Server")]
-pub(super) struct ServerArguments {
-    /// The address to listen on; 0.0.0.0 for every address of this machine.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub host: String,
-
-    /// The port to listen on; 0 for any free one, which is then told on stdout as a line of JSON.
-    #[arg(long, default_value_t = 8765)]
-    pub port: u16,
-
-    /// A file that is written when viewers can connect, with the line of JSON that --port 0 prints.
-    #[arg(long, value_name = "PATH")]
-    pub ready_file: Option<PathBuf>,
-
-    /// The name that viewers show for this source; by default that of the recording.
-    #[arg(long)]
-    pub name: Option<String>,
-
-    /// Drop no messages for a slow client: playback waits for the slowest.
-    #[arg(long)]
-    pub lossless: bool,
-
-    /// Who may pause, seek and change the speed: every viewer, or none.
-    #[arg(long, value_name = "WHO", value_enum, default_value_t)]
-    pub control: Control,
-
-    /// What viewers watch: all the same, as if they looked at one robot, or each on its own, from its first
-    /// subscription on.
-    #[arg(long, value_name = "WHO", value_enum, default_value_t)]
-    pub session: Session,
-
-    /// A directory with files that viewers may fetch beside the recording's attachments: meshes, for
-    /// instance, which robot models name as package://PACKAGE/PATH.
-    #[arg(long, value_name = "DIR")]
-    pub assets: Option<PathBuf>,
-
-    /// How much may wait for one slow client before messages are dropped for it (bytes, or like 32MiB).
-    #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = byte_count)]
-    pub client_buffer: usize,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

@@ -1,6 +1,7 @@
 //! `fgplay RECORDING...`: play it.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,9 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::arguments::{Arguments, AtEnd, Control, LogFormat, LoopTime, Output, Session, Start};
+use super::arguments::{
+    Arguments, AtEnd, Control, LogFormat, LoopTime, Output, ServerArguments, Session, Start,
+};
 use super::files;
 use super::report::{self, Report};
 use super::{Failure, Outcome, exit_code};
@@ -18,7 +21,7 @@ use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, 
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
 use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions, WaitFor, WaitedTooLong};
-use fgplay::server::{Links, SessionMode, Traffic};
+use fgplay::server::{Links, SessionMode, Tls, Traffic};
 use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
@@ -43,6 +46,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     )?;
     recording.select(&selection)?;
     let wait_for = wait_for(&recording, &arguments)?;
+    let tls = tls(&arguments.server)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
         rate: playback.rate,
@@ -74,8 +78,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         assets: server.assets.clone(),
         name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
+        read_ahead: server.read_ahead,
+        limits: server.limits.limits(),
+        access: server.access()?,
+        tls: tls.clone(),
         remembered_clients: if playback.report.is_some() { report::CLIENTS } else { 0 },
-        ..ReplayOptions::default()
     };
     let range = replay::range(&recording, &options)?;
     let files = [(&server.ready_file, READY_FILE), (&playback.report, REPORT)];
@@ -86,7 +93,10 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
     runtime.block_on(async {
         let problems = Arc::clone(recording.problems());
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(tls.is_some())?;
+        if let Some(tls) = tls {
+            reload_on_hang_up(tls)?;
+        }
         let listener = bind(&server.host, server.port).await?;
         let summary = describe(&recording, range);
         let topics: Vec<String> = recording.channels().iter().map(|channel| channel.topic.clone()).collect();
@@ -94,7 +104,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options, &summary);
         if let Some(path) = &server.ready_file {
-            files::write_whole(path, &ready_line(&replay), READY_FILE)?;
+            files::write_whole(path, &ready_line(&replay, options.tls.is_some()), READY_FILE)?;
         }
         let keys = keys(&arguments.output);
         let limits = Limits {
@@ -139,12 +149,44 @@ fn wait_for(recording: &Recording, arguments: &Arguments) -> Result<WaitFor, Fai
     })
 }
 
+/// The certificate, where there is one.
+fn tls(server: &ServerArguments) -> anyhow::Result<Option<Arc<Tls>>> {
+    match (&server.tls_cert, &server.tls_key) {
+        (Some(certificate), Some(key)) => {
+            let tls = Tls::open(certificate, key).context("can't serve with TLS")?;
+            Ok(Some(Arc::new(tls)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads the certificate again whenever the system says that something has changed.
+#[cfg(unix)]
+fn reload_on_hang_up(tls: Arc<Tls>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hang_up = signal(SignalKind::hangup()).context("can't listen for signals")?;
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            match tls.reload() {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => tracing::warn!("the old certificate stays in use: {error}"),
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn reload_on_hang_up(_: Arc<Tls>) -> anyhow::Result<()> {
+    Ok(())
+}
+
 /// What programs are told once they can connect.
-fn ready_line(replay: &Replay) -> String {
+fn ready_line(replay: &Replay, tls: bool) -> String {
     let address = replay.address();
     let ready = serde_json::json!({
         "event": "ready",
-        "url": fgplay::server::ws_url(&address.to_string()),
+        "url": fgplay::server::ws_url(&address.to_string(), tls),
         "port": address.port(),
     });
     format!("{ready}\n")
@@ -229,9 +271,9 @@ fn describe(recording: &Recording, range: Range) -> String {
 
 /// Says where to connect: to people on stderr, and to programs on stdout where they can't know it.
 fn announce(replay: &Replay, port: u16, options: &ReplayOptions, summary: &str) {
-    let (name, control) = (&options.name, options.control);
+    let (name, control, tls) = (&options.name, options.control, options.tls.is_some());
     let address = replay.address();
-    let Links { ws, page, foxglove, lichtblick } = Links::local(address);
+    let Links { ws, page, foxglove, lichtblick } = Links::local(address, tls);
     tracing::info!("playing {}: {summary}", printable(name));
     tracing::info!("connect to  {ws}");
     tracing::info!("control     {page}");
@@ -241,18 +283,38 @@ fn announce(replay: &Replay, port: u16, options: &ReplayOptions, summary: &str) 
         tracing::info!("Lichtblick  {lichtblick}");
     }
     if address.ip().is_unspecified() {
-        tracing::info!("elsewhere   ws://<this machine's name or address>:{}/", address.port());
+        let elsewhere = format!("<this machine's name or address>:{}", address.port());
+        tracing::info!("elsewhere   {}", fgplay::server::ws_url(&elsewhere, tls));
+    }
+    if options.access.token.is_some() {
+        tracing::info!("token       needed: add ?token=... to these addresses");
     }
     if !address.ip().is_loopback() {
-        let too =
-            if control { ", and pause, seek and stop it for all (--control none lets nobody)" } else { "" };
-        tracing::warn!("listening on {address}: everyone who can reach it can watch this recording{too}");
+        warn_of_strangers(options, address, control);
     }
     if port == 0 {
         // Where nobody reads stdout, nobody needs the line.
         let mut stdout = io::stdout();
-        write!(stdout, "{}", ready_line(replay)).and_then(|()| stdout.flush()).unwrap_or_default();
+        write!(stdout, "{}", ready_line(replay, tls)).and_then(|()| stdout.flush()).unwrap_or_default();
     }
+}
+
+/// Says what those could do who can reach this machine.
+fn warn_of_strangers(options: &ReplayOptions, address: SocketAddr, control: bool) {
+    if options.access.token.is_some() {
+        if options.tls.is_none() {
+            tracing::warn!(
+                "listening on {address} without TLS: who listens in on the network learns the token \
+                 (--tls-cert and --tls-key)"
+            );
+        }
+        return;
+    }
+    let too = if control { ", and pause, seek and stop it for all (--control none lets nobody)" } else { "" };
+    tracing::warn!(
+        "listening on {address}: everyone who can reach it can watch this recording{too}; --token lets only those \
+         who know it"
+    );
 }
 
 /// Starts to listen to keys, where somebody sits in front of them.
@@ -465,7 +527,7 @@ struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
-    hang_up: tokio::signal::unix::Signal,
+    hang_up: Option<tokio::signal::unix::Signal>,
 }
 
 /// What a signal asks for.
@@ -480,28 +542,36 @@ enum Asked {
 
 impl Signals {
     #[cfg(unix)]
-    fn listen() -> anyhow::Result<Self> {
+    fn listen(reloads: bool) -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).context("can't listen for signals");
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
+            // With a certificate it says that there is a new one.
+            hang_up: if reloads { None } else { Some(listen(SignalKind::hangup())?) },
         })
     }
 
     #[cfg(not(unix))]
-    fn listen() -> anyhow::Result<Self> {
+    fn listen(_: bool) -> anyhow::Result<Self> {
         Ok(Signals {})
     }
 
     /// Waits for the next one.
     async fn next(&mut self) -> Asked {
         #[cfg(unix)]
+        let hung_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        #[cfg(unix)]
         tokio::select! {
             _ = self.interrupt.recv() => Asked::Interrupt,
             _ = self.terminate.recv() => Asked::Terminate,
-            _ = self.hang_up.recv() => Asked::Interrupt,
+            _ = hung_up => Asked::Interrupt,
         }
         #[cfg(not(unix))]
         match tokio::signal::ctrl_c().await {

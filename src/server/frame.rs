@@ -6,6 +6,7 @@ const FIN: u8 = 0x80;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
 
 /// Codes with which a connection is closed (RFC 6455, section 7.4.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +44,13 @@ pub(super) fn binary(message: &[u8]) -> Bytes {
     let mut frame = Vec::with_capacity(message.len() + 10);
     push_header(&mut frame, BINARY, message.len());
     frame.extend_from_slice(message);
+    frame.into()
+}
+
+/// A whole frame that asks the client whether it is there.
+pub(super) fn ping() -> Bytes {
+    let mut frame = Vec::with_capacity(2);
+    push_header(&mut frame, PING, 0);
     frame.into()
 }
 

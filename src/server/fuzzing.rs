@@ -68,7 +68,7 @@ pub fn http(data: &[u8]) {
             && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
         {
             if let Ok(host) = value.to_str() {
-                Links::new(host);
+                Links::new(host, true);
             }
             headers.insert(name, value);
         }

@@ -7,7 +7,6 @@ mod guard;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, UPGRADE};
@@ -15,28 +14,76 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower_service::Service as _;
 
+use super::access::Refused;
+use super::limits::Full;
+use super::tls::Tls;
+use super::wire::Connection;
 use super::{Door, session};
 use crate::foxglove::Subprotocol;
 
-/// How long a client may take to send the header of a request.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+/// What is said to somebody who speaks plain HTTP where TLS is spoken.
+const SPEAK_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
+    This port speaks TLS: connect with wss:// or https://.\n";
 
-/// Answers the requests of one connection, until it is closed or becomes a session.
+/// Serves one connection, until it is closed or becomes a session.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
     // A message that waits to be sent together with the next one is late.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!("{address}: the system keeps Nagle's algorithm on: {error}");
     }
+    let mut stop = door.stop.clone();
+    tokio::select! {
+        () = secure(socket, address, door) => {}
+        _ = stop.wait_for(|shutdown| *shutdown != super::Shutdown::No) => {}
+    }
+}
+
+/// Does the handshake of TLS first, where that is spoken.
+async fn secure(mut socket: TcpStream, address: SocketAddr, door: Door) {
+    let Some(tls) = door.tls.clone() else { return answer(socket, address, door).await };
+    let patience = door.hub.options().limits.handshake;
+    let handshake = async {
+        if Tls::is_spoken(&socket).await? {
+            return tls.accept(socket).await.map(Some);
+        }
+        socket.write_all(SPEAK_TLS).await?;
+        // Without reading what it says, the system would reset the connection, and the answer with it.
+        socket.shutdown().await?;
+        let mut rest = [0; 1024];
+        while socket.read(&mut rest).await? > 0 {}
+        Ok(None)
+    };
+    match timeout(patience, handshake).await {
+        Ok(Ok(Some(socket))) => answer(socket, address, door).await,
+        Ok(Ok(None)) => tracing::debug!("{address}: speaks no TLS"),
+        Ok(Err(error)) => tracing::debug!("{address}: no TLS connection: {error}"),
+        Err(_) => tracing::debug!("{address}: the TLS handshake took too long"),
+    }
+}
+
+/// Answers the requests of one connection, until it is closed or becomes a session.
+async fn answer<S: Socket>(socket: S, address: SocketAddr, door: Door) {
+    let patience = door.hub.options().limits.handshake;
     let pages = api::routes(door.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let (door, mut pages) = (door.clone(), pages.clone());
         async move {
-            let response = if wants_websocket(request.headers()) {
-                upgrade(request, address, door)
+            let upgrades = wants_websocket(request.headers());
+            // Whether it lives is no secret.
+            let open = !upgrades && request.uri().path() == "/healthz";
+            let access = door.access.check(request.uri(), request.headers(), upgrades);
+            let response = if let (Err(refused), false) = (access, open) {
+                keep_out(refused, address)
+            } else if upgrades {
+                upgrade::<S>(request, address, door)
             } else {
                 let response = pages.call(request).await;
                 api::harden(response.unwrap_or_else(|never: Infallible| match never {}))
@@ -46,16 +93,12 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(patience)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
-    let mut stop = door.stop.clone();
-    tokio::select! {
-        result = connection => if let Err(error) = result {
-            tracing::debug!("{address}: HTTP connection ended: {error}");
-        },
-        _ = stop.wait_for(|shutdown| *shutdown != super::Shutdown::No) => {}
+    if let Err(error) = connection.await {
+        tracing::debug!("{address}: HTTP connection ended: {error}");
     }
 }
 
@@ -71,7 +114,7 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Answers an upgrade request (RFC 6455, section 4.2), and starts the session.
-fn upgrade(mut request: Request<Incoming>, address: SocketAddr, door: Door) -> Response<Body> {
+fn upgrade<S: Socket>(mut request: Request<Incoming>, address: SocketAddr, door: Door) -> Response<Body> {
     let headers = request.headers();
     if request.version() < Version::HTTP_11 {
         return refuse("a WebSocket connection needs HTTP/1.1");
@@ -95,13 +138,26 @@ fn upgrade(mut request: Request<Incoming>, address: SocketAddr, door: Door) -> R
              or foxglove.sdk.v1 in Sec-WebSocket-Protocol",
         );
     };
+    let place = match door.places.take(address.ip(), &door.hub.options().limits) {
+        Ok(place) => place,
+        Err(full) => {
+            let status = match full {
+                Full::All(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Full::Address(_) => StatusCode::TOO_MANY_REQUESTS,
+            };
+            let mut response = plain(status, full.to_string());
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+            return response;
+        }
+    };
     let accept = derive_accept_key(key.as_bytes());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrading.await {
-            Ok(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(upgraded) => match upgraded.downcast::<TokioIo<S>>() {
                 Ok(parts) => {
-                    session::run(parts.io.into_inner(), parts.read_buf, protocol, address, door).await
+                    let connection = parts.io.into_inner().into_connection();
+                    session::run(connection, parts.read_buf, protocol, address, door, place).await;
                 }
                 Err(_) => {
                     tracing::error!("{address}: the upgraded connection is none that this server opened")
@@ -138,9 +194,44 @@ pub(super) fn fuzz_headers(headers: &HeaderMap) {
 }
 
 /// The request is not what it should be, and this is what it should be.
-fn refuse(reason: &'static str) -> Response<Body> {
-    tracing::debug!("refused a connection: {reason}");
-    let mut response = Response::new(Body::from(format!("{reason}\n")));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
+fn refuse(reason: &str) -> Response<Body> {
+    plain(StatusCode::BAD_REQUEST, reason.to_owned())
+}
+
+/// The one who asks may not have it.
+fn keep_out(refused: Refused, address: SocketAddr) -> Response<Body> {
+    tracing::info!("client {address} was refused: {}", refused.reason());
+    let mut response = plain(refused.status(), refused.reason().to_owned());
+    if refused.status() == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"fgplay\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     response
+}
+
+fn plain(status: StatusCode, reason: String) -> Response<Body> {
+    tracing::debug!("refused a connection: {reason}");
+    let mut response = Response::new(Body::from(reason + "\n"));
+    *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    api::harden(response)
+}
+
+/// What HTTP is spoken over, and what it becomes when it is spoken no more.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    fn into_connection(self) -> Connection;
+}
+
+impl Socket for TcpStream {
+    fn into_connection(self) -> Connection {
+        Connection::Plain(self)
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn into_connection(self) -> Connection {
+        let (socket, tls) = self.into_inner();
+        Connection::Tls(socket, Box::new(tls))
+    }
 }

@@ -219,6 +219,7 @@ impl Hub {
             calm_rounds: None,
         };
         state.guests.insert(id, entry);
+        state.share_out(&self.options);
         drop(state);
         self.presence.send_modify(|presence| {
             presence.clients += 1;
@@ -304,6 +305,12 @@ impl Traffic {
 }
 
 impl State {
+    /// Lets as much wait for each client as is its share.
+    fn share_out(&self, options: &ServerOptions) {
+        let share = options.limits.share(self.guests.len(), options.client_buffer);
+        self.guests.values().for_each(|guest| guest.outbox.set_limit(share));
+    }
+
     /// Of all clients, so that what takes time can be done without the lock.
     fn outboxes(&self) -> Vec<Arc<Outbox>> {
         self.guests.values().map(|guest| Arc::clone(&guest.outbox)).collect()
@@ -403,6 +410,7 @@ impl Drop for Guest {
             state.past.add(&entry.outbox.counts());
             state.archives.remember(entry.record(self.left.take()));
         }
+        state.share_out(&self.hub.options);
         drop(state);
         // Perhaps the only one that did not end.
         self.hub.endings.send_if_modified(|endings| *endings > 0);

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-/// The address of a server on `host_port`, as viewers take it.
-pub fn ws_url(host_port: &str) -> String {
-    format!("ws://{host_port}/")
+/// The address of a server on `host_port`, with or without TLS, as viewers take it.
+pub fn ws_url(host_port: &str, tls: bool) -> String {
+    format!("{}://{host_port}/", if tls { "wss" } else { "ws" })
 }
 
 /// Links that open a server in the viewers that people have.
@@ -21,25 +21,25 @@ pub struct Links {
 }
 
 impl Links {
-    /// The links for a server on `host_port` (`localhost:8765`).
-    pub fn new(host_port: &str) -> Self {
-        let ws = ws_url(host_port);
+    /// The links for a server on `host_port` (`localhost:8765`), with or without TLS.
+    pub fn new(host_port: &str, tls: bool) -> Self {
+        let ws = ws_url(host_port, tls);
         let query = format!("ds=foxglove-websocket&ds.url={ws}");
         Links {
             foxglove: format!("https://app.foxglove.dev/~/view?{query}"),
             lichtblick: format!("https://lichtblick-suite.github.io/lichtblick/?{query}"),
-            page: format!("http://{host_port}/"),
+            page: format!("{}://{host_port}/", if tls { "https" } else { "http" }),
             ws,
         }
     }
 
     /// The links for whoever is on the same machine. Browsers let a page that came by `https` connect
     /// without TLS to `localhost` only, so that name is preferred.
-    pub fn local(address: SocketAddr) -> Self {
+    pub fn local(address: SocketAddr, tls: bool) -> Self {
         if address.ip().is_loopback() || address.ip().is_unspecified() {
-            Links::new(&format!("localhost:{}", address.port()))
+            Links::new(&format!("localhost:{}", address.port()), tls)
         } else {
-            Links::new(&address.to_string())
+            Links::new(&address.to_string(), tls)
         }
     }
 }
@@ -50,10 +50,10 @@ mod tests {
 
     #[test]
     fn links_name_the_server() {
-        let links = Links::local("127.0.0.1:8765".parse().unwrap());
+        let links = Links::local("127.0.0.1:8765".parse().unwrap(), false);
         assert_eq!(links.ws, "ws://localhost:8765/");
         assert!(links.foxglove.ends_with("?ds=foxglove-websocket&ds.url=ws://localhost:8765/"));
-        assert_eq!(Links::local("192.168.1.5:80".parse().unwrap()).ws, "ws://192.168.1.5:80/");
-        assert_eq!(Links::local("[::]:80".parse().unwrap()).ws, "ws://localhost:80/");
+        assert_eq!(Links::local("192.168.1.5:80".parse().unwrap(), false).ws, "ws://192.168.1.5:80/");
+        assert_eq!(Links::local("[::]:80".parse().unwrap(), true).ws, "wss://localhost:80/");
     }
 }

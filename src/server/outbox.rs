@@ -7,13 +7,12 @@ mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use batch::{Batch, Written};
@@ -22,6 +21,7 @@ pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
 
 use super::frame;
+use super::wire::Wire;
 use crate::foxglove::{self, Subscription};
 use crate::playback::Event;
 use crate::recording::{ChannelId, Message};
@@ -51,7 +51,7 @@ pub(super) struct Outbox {
     /// Tells the one that puts in large frames that the last one is taken out.
     large_taken: Notify,
     /// How many bytes of messages may wait.
-    limit: usize,
+    limit: AtomicUsize,
     /// What is being written, and where to.
     pen: Mutex<Pen>,
     /// Where nothing may be left out: whom to tell that there is room again.
@@ -98,7 +98,7 @@ struct State {
 #[derive(Default)]
 struct Pen {
     batch: Batch,
-    socket: Option<Arc<OwnedWriteHalf>>,
+    socket: Option<Arc<Wire>>,
 }
 
 /// What became of an attempt to write.
@@ -173,9 +173,18 @@ impl Outbox {
             large_taken: Notify::new(),
             room: OnceLock::new(),
             pen: Mutex::default(),
-            limit,
+            limit: AtomicUsize::new(limit),
             written: AtomicU64::new(0),
         }
+    }
+
+    /// Lets so many bytes of messages wait from now on.
+    pub fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Leaves out no messages from now on, however many wait. `room` is called when there is room for more, after
@@ -188,7 +197,7 @@ impl Outbox {
     /// Whether there is room for more messages. Where not, it will be told when there is.
     pub fn has_room(&self) -> bool {
         let mut state = self.lock();
-        let room = state.closing || state.waiting.bytes() < self.limit;
+        let room = state.closing || state.waiting.bytes() < self.limit();
         state.awaited |= !room;
         room
     }
@@ -252,8 +261,9 @@ impl Outbox {
                 }
                 Event::Stalled(_) | Event::Skipped(_) => {}
             }
-            if state.waiting.bytes() > self.limit && self.room.get().is_none() {
-                state.shed(self.limit);
+            let limit = self.limit();
+            if state.waiting.bytes() > limit && self.room.get().is_none() {
+                state.shed(limit);
             }
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
@@ -396,7 +406,7 @@ impl Outbox {
     }
 
     /// Lets what is queued be written to this socket.
-    pub fn connect(&self, socket: Arc<OwnedWriteHalf>) {
+    pub fn connect(&self, socket: Arc<Wire>) {
         self.pen().socket = Some(socket);
     }
 
@@ -448,7 +458,14 @@ impl Outbox {
                 }
                 self.tell_room(&mut state);
                 if batch.is_empty() {
-                    return Ok(if state.finished { Wrote::AllThereWillBe } else { Wrote::Everything });
+                    let finished = state.finished;
+                    drop(state);
+                    return match socket.try_flush() {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote::Some),
+                        Err(error) => Err(error),
+                        Ok(()) if finished => Ok(Wrote::AllThereWillBe),
+                        Ok(()) => Ok(Wrote::Everything),
+                    };
                 }
             }
             match batch.write_some(|parts| socket.try_write_vectored(parts)) {
@@ -535,7 +552,7 @@ impl Outbox {
     /// Tells who waits for room that there is some: a half, so that playback does not stop and go with every
     /// message.
     fn tell_room(&self, state: &mut State) {
-        let enough = state.closing || state.waiting.bytes() <= self.limit / 2;
+        let enough = state.closing || state.waiting.bytes() <= self.limit() / 2;
         if state.awaited && enough {
             state.awaited = false;
             if let Some(room) = self.room.get() {

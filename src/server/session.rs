@@ -4,15 +4,14 @@ mod requests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -20,13 +19,12 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::frame::{self, CloseCode};
 use super::hub::Guest;
+use super::limits::{Allowance, Place};
 use super::outbox::Outbox;
 use super::socket::{self, Ear};
-use super::{Door, Shutdown};
+use super::wire::Connection;
+use super::{Door, Limits, Shutdown};
 use crate::foxglove::Subprotocol;
-
-/// The largest message that is taken from a client, in bytes. Thousands of subscriptions fit.
-const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
 /// How much the WebSocket library may have to answer to pings that the client sends without reading, in bytes.
 const UNANSWERED_LIMIT: usize = 64 * 1024;
@@ -36,6 +34,12 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// How long a client that is to get everything may take nothing of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many pings a client may leave without an answer.
+const PINGS: u32 = 3;
+
+/// What a ping and its frame may have, in bytes. A client that took more took something else as well.
+const PING_BYTES: u64 = 16;
 
 /// Why a session ends.
 enum End {
@@ -51,28 +55,30 @@ enum End {
 
 /// Serves one client until it leaves or the server ends.
 pub(super) async fn run(
-    socket: TcpStream,
+    connection: Connection,
     first: Bytes,
     protocol: Subprotocol,
     address: SocketAddr,
     door: Door,
+    place: Place,
 ) {
     let Door { hub, stop, alive, .. } = door;
     let guest = hub.welcome(address, protocol);
     tracing::info!("client {address} connected ({})", protocol.name());
-    let (read, write) = socket.into_split();
+    let limits = hub.options().limits;
+    let (read, write) = connection.into_split();
     let outbox = Arc::clone(guest.outbox());
     let mut writing = tokio::spawn(socket::drain(Arc::clone(&outbox), write));
     let config = WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(UNANSWERED_LIMIT)
-        .max_message_size(Some(MESSAGE_LIMIT))
-        .max_frame_size(Some(MESSAGE_LIMIT));
+        .max_message_size(Some(limits.message_bytes))
+        .max_frame_size(Some(limits.message_bytes));
     let ear = Ear::new(first, read, Arc::clone(&outbox));
     let mut client = WebSocketStream::from_raw_socket(ear, Role::Server, Some(config)).await;
 
-    let session = Session { guest: &guest, outbox: &outbox, stop: &stop };
+    let session = Session { guest: &guest, outbox: &outbox, stop: &stop, limits };
     let end = session.listen(&mut client, &mut writing).await;
     let reason = session.close(end, &mut client, &mut writing).await;
     writing.abort();
@@ -83,7 +89,7 @@ pub(super) async fn run(
         counts.dropped + counts.undelivered
     );
     guest.leaves(reason);
-    drop(guest);
+    drop((guest, place));
     // From here on the server no longer waits for this session.
     drop(alive);
 }
@@ -92,6 +98,7 @@ struct Session<'a> {
     guest: &'a Guest,
     outbox: &'a Outbox,
     stop: &'a watch::Receiver<Shutdown>,
+    limits: Limits,
 }
 
 type Writing = JoinHandle<std::io::Result<()>>;
@@ -100,19 +107,34 @@ impl Session<'_> {
     /// Takes what the client says, until there is a reason to end.
     async fn listen(&self, client: &mut WebSocketStream<Ear>, writing: &mut Writing) -> End {
         let mut stop = self.stop.clone();
+        let mut allowance = Allowance::new(self.limits.messages_per_second, Instant::now());
+        let mut silence = Silence::new(self.limits.ping);
         loop {
             tokio::select! {
                 message = client.next() => match message {
-                    Some(Ok(message)) => if let Some(end) = self.hear(message).await {
-                        return end;
-                    },
-                    Some(Err(error)) => return end_of(error),
+                    Some(Ok(message)) => {
+                        silence.is_over();
+                        if !allowance.take(Instant::now()) {
+                            let most = self.limits.messages_per_second;
+                            let reason = format!("more than {most} messages a second");
+                            return End::Refused(CloseCode::Policy, reason);
+                        }
+                        if let Some(end) = self.hear(message).await {
+                            return end;
+                        }
+                    }
+                    Some(Err(error)) => return end_of(error, &self.limits),
                     None => return End::Left("it closed the connection".into()),
                 },
                 written = &mut *writing => return End::Broken(match written {
                     Ok(Err(error)) => format!("the connection broke: {error}"),
                     _ => "the connection is closed".into(),
                 }),
+                () = silence.lasts() => if silence.goes_on(self.outbox.written()) > PINGS {
+                    return End::Refused(CloseCode::Policy, "it answers no pings".into());
+                } else {
+                    self.outbox.push_answer(frame::ping());
+                },
                 shutdown = told_to_end(&mut stop) => return End::Shutdown(shutdown),
             }
         }
@@ -188,6 +210,50 @@ impl Session<'_> {
     }
 }
 
+/// How long a client has said nothing.
+struct Silence {
+    beat: Option<Interval>,
+    /// How many beats it lasts.
+    beats: u32,
+    /// How many bytes the client had taken at the last one.
+    taken: u64,
+}
+
+impl Silence {
+    fn new(beat: Duration) -> Self {
+        let beat = (!beat.is_zero()).then(|| {
+            let mut beat = interval_at(tokio::time::Instant::now() + beat, beat);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            beat
+        });
+        Silence { beat, beats: 0, taken: 0 }
+    }
+
+    fn is_over(&mut self) {
+        self.beats = 0;
+        if let Some(beat) = &mut self.beat {
+            beat.reset();
+        }
+    }
+
+    /// Waits until it lasts another beat.
+    async fn lasts(&mut self) {
+        match &mut self.beat {
+            Some(beat) => drop(beat.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Counts a beat, and says how many it is. One in which the client took more than a ping does not count: there
+    /// may be much before the ping that it is to answer.
+    fn goes_on(&mut self, taken: u64) -> u32 {
+        let takes = taken > self.taken + PING_BYTES;
+        self.taken = taken;
+        self.beats = if takes { 1 } else { self.beats + 1 };
+        self.beats
+    }
+}
+
 /// Waits until the server ends without waiting for anybody.
 async fn told_to_end_now(stop: &mut watch::Receiver<Shutdown>) {
     stop.wait_for(|shutdown| *shutdown == Shutdown::Now).await.map(drop).unwrap_or_default();
@@ -200,12 +266,12 @@ async fn told_to_end(stop: &mut watch::Receiver<Shutdown>) -> Shutdown {
 }
 
 /// What follows from an error of the WebSocket library.
-fn end_of(error: Error) -> End {
+fn end_of(error: Error, limits: &Limits) -> End {
     let reason = error.to_string();
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => End::Left("it closed the connection".into()),
         Error::Capacity(_) => {
-            let reason = format!("a message is larger than {MESSAGE_LIMIT} bytes");
+            let reason = format!("a message is larger than {} bytes", limits.message_bytes);
             End::Refused(CloseCode::TooBig, reason)
         }
         Error::Utf8(_) => End::Refused(CloseCode::NotUtf8, "a text message is not UTF-8".into()),

@@ -7,21 +7,21 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::outbox::{Outbox, Wrote};
+use super::wire::{Hearing, Wire};
 
 /// What the WebSocket library takes for its connection. It reads from the socket; what it writes (answers
 /// to pings and to close frames, each in one piece) goes into the outbox, behind what waits there already.
 pub(super) struct Ear {
     /// Bytes that came together with the handshake.
     first: Bytes,
-    socket: OwnedReadHalf,
+    socket: Hearing,
     outbox: Arc<Outbox>,
 }
 
 impl Ear {
-    pub fn new(first: Bytes, socket: OwnedReadHalf, outbox: Arc<Outbox>) -> Self {
+    pub fn new(first: Bytes, socket: Hearing, outbox: Arc<Outbox>) -> Self {
         Ear { first, socket, outbox }
     }
 }
@@ -57,8 +57,7 @@ impl AsyncWrite for Ear {
 }
 
 /// Writes what comes into the outbox to the socket, until the outbox is finished or the connection broken.
-pub(super) async fn drain(outbox: Arc<Outbox>, socket: OwnedWriteHalf) -> io::Result<()> {
-    let socket = Arc::new(socket);
+pub(super) async fn drain(outbox: Arc<Outbox>, socket: Arc<Wire>) -> io::Result<()> {
     outbox.connect(Arc::clone(&socket));
     loop {
         match outbox.write_some()? {

@@ -16,12 +16,12 @@ fn start(arguments: &[&str]) -> (tempfile::NamedTempFile, Server) {
     (recording, server)
 }
 
-fn host(server: &Server) -> &str {
+pub fn host(server: &Server) -> &str {
     server.url.trim_start_matches("ws://").trim_end_matches('/')
 }
 
 /// Sends a request with these headers, and gives the status, the headers and the body.
-fn ask(
+pub fn ask(
     server: &Server,
     method: &str,
     path: &str,

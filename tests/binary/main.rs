@@ -1,10 +1,12 @@
 //! The built binary, started as a user would, with a client of the tests' own.
 
+mod access;
 mod arguments;
 mod client;
 mod control;
 mod fixtures;
 mod http;
+mod limits;
 mod model;
 mod program;
 mod recordings;

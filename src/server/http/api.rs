@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -82,11 +82,13 @@ async fn home(State(door): State<Door>, headers: HeaderMap) -> Response {
             (CONTENT_SECURITY_POLICY, POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (X_FRAME_OPTIONS, "DENY"),
+            // Its address may have a token.
+            (REFERRER_POLICY, "no-referrer"),
             (CACHE_CONTROL, "no-store"),
         ];
         return (headers, PAGE).into_response();
     }
-    let Links { ws, page, foxglove, lichtblick } = Links::new(host(&headers));
+    let Links { ws, page, foxglove, lichtblick } = Links::new(host(&headers), door.tls.is_some());
     let name = &door.hub.catalog().name;
     format!(
         "fgplay plays {name}\n\nOpen a Foxglove WebSocket connection to {ws}\nControl it in a browser: {page}\nFoxglove:   {foxglove}\nLichtblick: {lichtblick}\n"

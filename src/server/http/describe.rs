@@ -15,7 +15,7 @@ use crate::server::{Lateness, Links, SessionMode, Tally};
 /// What is played.
 pub(super) fn recording(hub: &Hub, host: &str) -> Value {
     let catalog = hub.catalog();
-    let Links { ws, foxglove, lichtblick, .. } = Links::new(host);
+    let Links { ws, foxglove, lichtblick, .. } = Links::new(host, hub.options().tls.is_some());
     let topics: Vec<Value> = (0u32..)
         .zip(&catalog.channels)
         .map(|(id, channel)| {

@@ -1,0 +1,182 @@
+//! What clients may not do, and what they are told then.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::NamedTempFile;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::client::{Client, Received};
+use crate::http::{ask, host};
+use crate::program::Server;
+use crate::recordings::ticks;
+
+const PROTOCOL: &str = "foxglove.websocket.v1";
+
+fn start(arguments: &[&str]) -> (NamedTempFile, Server) {
+    let recording = ticks(1000);
+    let path = recording.path().to_str().unwrap().to_owned();
+    let server = Server::start([path.as_str()].iter().chain(arguments));
+    (recording, server)
+}
+
+/// How the connection was closed.
+async fn closed(mut client: Client) -> (u16, String) {
+    match client.rest().await.pop() {
+        Some(Received::Closed { code, reason }) => (code, reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn refused(url: &str) -> Option<(u16, String)> {
+    match Client::connect_as(url, PROTOCOL).await {
+        Ok(_) => None,
+        Err(tungstenite::Error::Http(response)) => {
+            let text = response.body().as_deref().unwrap_or_default();
+            Some((response.status().as_u16(), String::from_utf8_lossy(text).into_owned()))
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn there_are_no_more_clients_than_allowed() {
+    let (_recording, server) = start(&["--max-clients", "2"]);
+    let first = Client::connect(&server.url).await;
+    let _second = Client::connect(&server.url).await;
+    let (status, _) = refused(&server.url).await.unwrap();
+    assert_eq!(status, 503);
+    // The page still works, and a place that is given up can be taken.
+    assert_eq!(ask(&server, "GET", "/healthz", &[], "").0, 200);
+    drop(first);
+    while refused(&server.url).await.is_some() {
+        tokio::task::yield_now().await;
+    }
+
+    let (_recording, server) = start(&["--max-clients-per-address", "1"]);
+    let _first = Client::connect(&server.url).await;
+    assert_eq!(refused(&server.url).await.unwrap().0, 429);
+}
+
+#[test]
+fn who_never_says_what_it_wants_is_cut_off() {
+    let (_recording, server) = start(&["--handshake-timeout", "0.2"]);
+    let mut silent = TcpStream::connect(host(&server)).unwrap();
+    let mut slow = TcpStream::connect(host(&server)).unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
+    for stream in [&mut silent, &mut slow] {
+        let mut answer = Vec::new();
+        // The end, by a close or a reset, whatever was said before.
+        stream.read_to_end(&mut answer).map(drop).unwrap_or_default();
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_ends_the_connection() {
+    for message in [Message::text(" ".repeat(5000)), Message::binary(vec![2; 5000])] {
+        let (_recording, server) = start(&["--max-message-size", "4kB"]);
+        let mut client = Client::connect(&server.url).await;
+        client.send_raw(message).await;
+        assert_eq!(closed(client).await, (1009, "a message is larger than 4000 bytes".into()));
+        // Nobody else is touched by it.
+        let mut other = Client::connect(&server.url).await;
+        other.subscribe(&["/tick"]).await;
+        other.message().await;
+    }
+}
+
+#[tokio::test]
+async fn who_sends_too_many_messages_has_to_go() {
+    let (_recording, server) = start(&["--max-message-rate", "100"]);
+    let mut client = Client::connect(&server.url).await;
+    for _ in 0..2000 {
+        // The connection may be over before all is sent.
+        let ping = Message::Ping(Vec::new().into());
+        if client.try_send(ping).await.is_err() {
+            break;
+        }
+    }
+    let (code, reason) = closed(client).await;
+    assert_eq!((code, reason.as_str()), (1008, "more than 100 messages a second"));
+}
+
+#[tokio::test]
+async fn ten_thousand_subscriptions_are_answered_in_bounded_words() {
+    let (_recording, server) = start(&["--at-end", "exit", "--rate", "10"]);
+    let mut client = Client::connect(&server.url).await;
+    let tick = client.channel("/tick");
+    let wanted: Vec<_> = (0..10_000u64).map(|id| json!({"id": id, "channelId": tick + id})).collect();
+    client.send(json!({"op": "subscribe", "subscriptions": wanted})).await;
+    let received = client.rest().await;
+    let count = |of: fn(&Received) -> bool| received.iter().filter(|item| of(item)).count();
+    assert_eq!(count(|item| matches!(item, Received::Message { .. })), 1000);
+    let statuses = count(|item| matches!(item, Received::Text(text) if text["op"] == "status"));
+    assert!((1..20).contains(&statuses), "{statuses}");
+    assert_eq!(server.wait().0, Some(0));
+
+    // One by one they are too many messages.
+    let (_recording, server) = start(&["--start-paused"]);
+    let mut client = Client::connect(&server.url).await;
+    for id in 0..10_000u64 {
+        let wanted = json!({"op": "subscribe", "subscriptions": [{"id": id, "channelId": 70_000 + id}]});
+        if client.try_send(Message::text(wanted.to_string())).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(closed_or_lost(client).await, Some(1008));
+}
+
+/// The code with which the connection was closed, unless it was lost: who goes on to send may not hear it.
+async fn closed_or_lost(mut client: Client) -> Option<u16> {
+    client.rest().await.into_iter().find_map(|item| match item {
+        Received::Closed { code, .. } => Some(code),
+        _ => None,
+    })
+}
+
+#[tokio::test]
+async fn who_answers_no_pings_is_given_up() {
+    let (_recording, server) = start(&["--ping", "0.05", "--start-paused"]);
+    // This client answers pings as long as it is read from.
+    let mut answering = Client::connect(&server.url).await;
+    let (mut dead, key) = (TcpStream::connect(host(&server)).unwrap(), "dGhlIHNhbXBsZSBub25jZQ==");
+    write!(
+        dead,
+        "GET / HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {PROTOCOL}\r\n\r\n",
+        host(&server)
+    )
+    .unwrap();
+    let over = tokio::task::spawn_blocking(move || {
+        let mut all = Vec::new();
+        dead.read_to_end(&mut all).unwrap();
+        all
+    });
+    let over = async { tokio::time::timeout(Duration::from_secs(60), over).await.unwrap().unwrap() };
+    let all = tokio::select! {
+        all = over => all,
+        () = async { loop { answering.next().await; } } => unreachable!(),
+    };
+    let text = String::from_utf8_lossy(&all);
+    assert!(text.contains("it answers no pings"), "{text}");
+    answering.subscribe(&["/tick"]).await;
+}
+
+#[test]
+fn paths_that_lead_elsewhere_lead_nowhere() {
+    let (_recording, server) = start(&[]);
+    for path in [
+        "/../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/api/../../etc/passwd",
+        "//etc/passwd",
+        "/etc/passwd",
+    ] {
+        let (status, _, body) = ask(&server, "GET", path, &[], "");
+        assert!([400, 404, 405].contains(&status), "{path}: {status}");
+        assert!(!body.contains("root:"), "{path}");
+    }
+}
