@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::playback::{
     Audience, Command, LoopTime, Position, Range, Rate, ReadAhead, ReadAheadOptions, ReadPool, Remote,
@@ -17,8 +17,8 @@ use crate::playback::{
 };
 use crate::recording::{ChannelId, Density, Recording};
 use crate::server::{
-    Access, Archive, Assets, Attachments, Limits, Playing, Presence, Program, Records, Server, ServerOptions,
-    SessionMode, Stage, Tls, Traffic, Visits,
+    Access, Archive, Assets, Attachments, Happening, Limits, Playing, Presence, Program, Records, Server,
+    ServerOptions, SessionMode, Stage, Tls, Traffic, Visits,
 };
 use crate::time::Timestamp;
 
@@ -431,6 +431,11 @@ impl Replay {
     /// Where this takes too long, it can be dropped, and the rest [stopped](Self::stop).
     pub async fn finish(&mut self) -> Traffic {
         self.server.finish().await
+    }
+
+    /// Hears of what happens from now on.
+    pub fn happenings(&self) -> broadcast::Receiver<Happening> {
+        self.server.happenings()
     }
 
     /// What became of the messages of each client and topic so far.

@@ -12,6 +12,7 @@ mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod graph;
+mod happenings;
 mod http;
 mod hub;
 mod limits;
@@ -33,11 +34,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
+use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use access::{Access, EmptyToken, Origins, Token};
 pub use assets::{AssetError, Assets, Attachments};
+pub use happenings::Happening;
 pub use hub::{Presence, Traffic};
 pub use limits::Limits;
 pub use links::{Links, ws_url};
@@ -214,6 +216,11 @@ impl Server {
     /// What was sent and dropped so far, to all clients together.
     pub fn traffic(&self) -> Traffic {
         self.hub.traffic()
+    }
+
+    /// Hears of what happens from now on.
+    pub fn happenings(&self) -> broadcast::Receiver<Happening> {
+        self.hub.happenings().listen()
     }
 
     /// What became of the messages of each client and topic so far.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::catalog::Catalog;
 use super::frame;
+use super::happenings::{Happening, Happenings};
 use super::outbox::Outbox;
 use super::services;
 use crate::foxglove::{ProvidedService, PublishedTopic, ServerMessage, SubscribedTopic};
@@ -28,6 +29,7 @@ pub(super) struct Graph {
     services: bool,
     state: Mutex<State>,
     changed: Notify,
+    happenings: Happenings,
 }
 
 #[derive(Default)]
@@ -41,14 +43,17 @@ struct State {
 
 impl Graph {
     /// Without subscriptions. `services` says whether clients can call services.
-    pub fn new(catalog: Arc<Catalog>, services: bool) -> Self {
-        Graph { catalog, services, state: Mutex::default(), changed: Notify::new() }
+    pub fn new(catalog: Arc<Catalog>, services: bool, happenings: Happenings) -> Self {
+        Graph { catalog, services, state: Mutex::default(), changed: Notify::new(), happenings }
     }
 
     /// A client has subscribed to a channel.
     pub fn add(&self, client: u64, channel: ChannelId) {
         let mut state = self.lock();
-        state.subscribers.entry(channel).or_default().insert(client);
+        let clients = state.subscribers.entry(channel).or_default();
+        if clients.insert(client) && clients.len() == 1 {
+            self.happenings.tell(Happening::Subscribed(channel));
+        }
         self.note(&mut state, channel);
     }
 
@@ -105,6 +110,9 @@ impl Graph {
     }
 
     fn note(&self, state: &mut State, channel: ChannelId) {
+        if state.subscribers.get(&channel).is_some_and(BTreeSet::is_empty) {
+            self.happenings.tell(Happening::Unsubscribed(channel));
+        }
         // Who begins to listen is told everything.
         if !state.listeners.is_empty() {
             state.changed.insert(channel);

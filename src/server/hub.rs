@@ -13,6 +13,7 @@ use super::assets::Assets;
 use super::catalog::Catalog;
 use super::frame;
 use super::graph::Graph;
+use super::happenings::{Happening, Happenings};
 use super::outbox::{Counts, Outbox, SubscribeError, Tally};
 use super::parameters::Properties;
 use super::records::{Archives, ClientRecord, Records, record};
@@ -78,6 +79,7 @@ pub(super) struct Hub {
     state: Mutex<State>,
     presence: watch::Sender<Presence>,
     endings: watch::Sender<u64>,
+    happenings: Happenings,
     /// What was played of each channel, as of the last rounds of news.
     samples: Mutex<VecDeque<Sample>>,
 }
@@ -135,10 +137,11 @@ impl Hub {
             problem_statuses: problem_statuses(&known, 0),
         };
         let endings = watch::Sender::default();
+        let happenings = Happenings::new();
         let shared = (options.session == SessionMode::Shared)
-            .then(|| Arc::new(Show::open(&*stage, &catalog, options, endings.clone())));
+            .then(|| Arc::new(Show::open(&*stage, &catalog, options, endings.clone(), happenings.clone())));
         Hub {
-            graph: Graph::new(Arc::clone(&catalog), options.control),
+            graph: Graph::new(Arc::clone(&catalog), options.control, happenings.clone()),
             assets: Arc::new(assets),
             catalog,
             options: options.clone(),
@@ -148,6 +151,7 @@ impl Hub {
             state: Mutex::new(state),
             presence: watch::Sender::default(),
             endings,
+            happenings,
             samples: Mutex::default(),
         }
     }
@@ -201,7 +205,9 @@ impl Hub {
     /// Takes in a new client, and tells it what there is.
     pub fn welcome(self: &Arc<Self>, address: SocketAddr, protocol: Subprotocol) -> Guest {
         let endings = || self.endings.clone();
-        let open = || Arc::new(Show::open(&*self.stage, &self.catalog, &self.options, endings()));
+        let happenings = || self.happenings.clone();
+        let open =
+            || Arc::new(Show::open(&*self.stage, &self.catalog, &self.options, endings(), happenings()));
         let show = self.shared.clone().unwrap_or_else(open);
         let outbox = Arc::new(Outbox::new(self.catalog.channels.len(), self.options.client_buffer));
         let mut state = self.lock();
@@ -225,6 +231,7 @@ impl Hub {
             presence.clients += 1;
             presence.connected += 1;
         });
+        self.happenings.tell(Happening::Came { client: id, address });
         Guest { hub: Arc::clone(self), id, address, outbox, show, left: OnceLock::new() }
     }
 
@@ -275,6 +282,11 @@ impl Hub {
             sum.add(&counts);
             sum
         })
+    }
+
+    /// Tells what happens.
+    pub fn happenings(&self) -> &Happenings {
+        &self.happenings
     }
 
     /// What became of the messages of each client and topic so far.
@@ -404,11 +416,14 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.show.leave(self.id);
         self.hub.graph.leave(self.id);
+        let reason = self.left.take();
+        let happenings = self.hub.happenings();
+        happenings.tell(Happening::Left { client: self.id, reason: reason.clone().unwrap_or_default() });
         let mut state = self.hub.lock();
         let left = state.guests.remove(&self.id);
         if let Some(entry) = &left {
             state.past.add(&entry.outbox.counts());
-            state.archives.remember(entry.record(self.left.take()));
+            state.archives.remember(entry.record(reason));
         }
         state.share_out(&self.hub.options);
         drop(state);

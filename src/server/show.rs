@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::ServerOptions;
 use super::catalog::Catalog;
 use super::control;
+use super::happenings::{Happening, Happenings};
 use super::outbox::{Outbox, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
@@ -103,6 +104,7 @@ struct House {
     stands: watch::Sender<bool>,
     /// Counts the ends of timelines, of this one and others.
     endings: watch::Sender<u64>,
+    happenings: Happenings,
 }
 
 struct State {
@@ -138,6 +140,7 @@ impl Show {
         catalog: &Arc<Catalog>,
         options: &ServerOptions,
         endings: watch::Sender<u64>,
+        happenings: Happenings,
     ) -> Self {
         let state = State {
             viewers: BTreeMap::new(),
@@ -153,6 +156,7 @@ impl Show {
             visits: watch::Sender::default(),
             stands: watch::Sender::default(),
             endings,
+            happenings,
         });
         let listener = Listener { house: Arc::clone(&house), told: None, jumped: false, parameters: None };
         let playing = stage.play(Box::new(listener), house.visits.subscribe());
@@ -388,10 +392,18 @@ impl Audience for Listener {
             match event {
                 Event::Message(message, _) => state.remember(message),
                 Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
-                Event::Jumped(_) | Event::Looped(_) => state.latest.fill(Latest::default()),
+                Event::Jumped(time) => {
+                    state.latest.fill(Latest::default());
+                    self.house.happenings.tell(Happening::Jumped(*time));
+                }
+                Event::Looped(_) => {
+                    state.latest.fill(Latest::default());
+                    self.house.happenings.tell(Happening::Looped);
+                }
                 Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
                 Event::Skipped(time) => tracing::debug!("a silence is cut short by {time:?}"),
-                Event::Tick(_) | Event::Ended(_) => {}
+                Event::Ended(_) => self.house.happenings.tell(Happening::Ended),
+                Event::Tick(_) => {}
             }
         }
         drop(state);
