@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
+use crate::terminal::last_words;
 use arguments::{Arguments, Subcommand};
 use fgplay::recording::TopicError;
 use fgplay::replay::RangeError;
@@ -43,7 +44,7 @@ pub(crate) fn main() -> ExitCode {
         None => play::run(arguments),
     };
     if let Err(failure) = &result {
-        eprintln!("fgplay: {failure}");
+        last_words(format!("fgplay: {failure}"));
     }
     ExitCode::from(exit_code(&result))
 }

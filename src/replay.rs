@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -229,8 +229,8 @@ struct Dated {
 }
 
 impl Archive for Dated {
-    fn density(&self, parts: usize) -> Density {
-        self.recording.density((self.range.start, self.range.end), parts, &|| false)
+    fn density(&self, parts: usize, cancelled: &dyn Fn() -> bool) -> Density {
+        self.recording.density((self.range.start, self.range.end), parts, cancelled)
     }
 }
 
@@ -272,7 +272,13 @@ impl Stage for Theatre {
         };
         let make = |fed: Box<dyn Fn() + Send + Sync>| {
             let recording = Arc::clone(&self.recording);
-            Timeline::new(ReadAhead::start(self.pool.clone(), recording, reading, fed), timeline)
+            let feed = ReadAhead::start(self.pool.clone(), recording, reading, fed);
+            let mut timeline = Timeline::new(feed, timeline);
+            if self.options.start_paused {
+                // Standing still already, it has nothing to tell.
+                timeline.apply(Command::Pause, Instant::now(), &mut Vec::new());
+            }
+            timeline
         };
         let player = self.scheduler.drive(make, audience);
         let remote = player.remote().clone();
@@ -476,6 +482,8 @@ async fn begin(
         Ok(true) => {}
         // Nobody watches any more.
         Ok(false) => return Ok(()),
+        // Somebody plays it without waiting for the others.
+        Err(_) if remote.position().commanded => return Ok(()),
         Err(patience) => {
             let missing = describe_missing(recording, wait_for, &visits.borrow());
             return Err(WaitedTooLong { patience, missing });

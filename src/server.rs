@@ -30,11 +30,11 @@ mod wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use access::{Access, EmptyToken, Origins, Token};
@@ -120,7 +120,8 @@ pub struct Program {
 pub trait Archive: Send + Sync {
     /// How many messages each channel has in each of so many equal parts of the range that is played. May take a
     /// while.
-    fn density(&self, parts: usize) -> Density;
+    /// May give something else once it is cancelled.
+    fn density(&self, parts: usize, cancelled: &dyn Fn() -> bool) -> Density;
 }
 
 /// Serves the channels of a recording to every client that connects.
@@ -266,7 +267,7 @@ struct Door {
     alive: mpsc::Sender<()>,
     archive: Arc<dyn Archive>,
     /// How many messages there are at which times, once somebody has asked for it.
-    density: Arc<OnceCell<Density>>,
+    density: Arc<OnceLock<watch::Receiver<Option<Arc<Density>>>>>,
     /// One for each stream of events that may be open.
     streams: Arc<Semaphore>,
     /// Where the server listens, and since when.

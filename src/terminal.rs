@@ -4,6 +4,7 @@ mod keys;
 mod log;
 mod progress;
 mod scan;
+mod voice;
 
 use std::io::IsTerminal as _;
 
@@ -12,6 +13,8 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 pub(crate) use keys::{HELP, Key, Keys, Suspension};
 pub(crate) use progress::Progress;
 pub(crate) use scan::ScanBar;
+use voice::Voice;
+pub(crate) use voice::last_words;
 
 /// What is shown, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +33,7 @@ pub(crate) struct TerminalOptions {
 pub(crate) struct Terminal {
     /// Draws the bars, and lets log lines pass above them.
     bars: MultiProgress,
+    voice: Voice,
     /// Whether there are bars. Where there are none, log lines tell how far it is.
     animated: bool,
     colored: bool,
@@ -46,8 +50,9 @@ impl Terminal {
         let target =
             if animated { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
-        log::start(options, terminal, colored, bars.clone());
-        Terminal { bars, animated, colored }
+        let voice = Voice::start(bars.clone());
+        log::start(options, terminal, colored, voice.clone());
+        Terminal { bars, voice, animated, colored }
     }
 
     /// A terminal with a bar for what takes long, and without log lines.
@@ -55,7 +60,15 @@ impl Terminal {
         let animated = std::io::stderr().is_terminal();
         let target =
             if animated { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
-        Terminal { bars: MultiProgress::with_draw_target(target), animated, colored: false }
+        let bars = MultiProgress::with_draw_target(target);
+        let voice = Voice::start(bars.clone());
+        Terminal { bars, voice, animated, colored: false }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.voice.flush();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +27,9 @@ use fgplay::time::format_duration;
 /// How many losses of data are told one by one.
 const LOSSES_TOLD: usize = 9;
 
+/// Signals that come so soon after each other count as one.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
+
 /// The options that name files to be written.
 const READY_FILE: &str = "--ready-file";
 const REPORT: &str = "--report";
@@ -46,6 +49,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     )?;
     recording.select(&selection)?;
     let wait_for = wait_for(&recording, &arguments)?;
+    check_assets(arguments.server.assets.as_deref())?;
     let tls = tls(&arguments.server)?;
     let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
@@ -91,7 +95,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     }
 
     let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let problems = Arc::clone(recording.problems());
         let signals = Signals::listen(tls.is_some())?;
         if let Some(tls) = tls {
@@ -107,6 +111,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             files::write_whole(path, &ready_line(&replay, options.tls.is_some()), READY_FILE)?;
         }
         let keys = keys(&arguments.output);
+        if options.start_paused && !options.control && keys.is_none() {
+            tracing::warn!(
+                "it stands at the start, and nobody can play it: --start-paused with --control none"
+            );
+        }
         let limits = Limits {
             at_end: playback.at_end,
             linger: playback.linger,
@@ -129,17 +138,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             files::write_whole(path, &report.to_json(&replay.records(), &problems), REPORT)?;
         }
         result
-    })
+    });
+    // What still reads somewhere is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 /// Who has to be there before playback begins.
 fn wait_for(recording: &Recording, arguments: &Arguments) -> Result<WaitFor, Failure> {
     let playback = &arguments.playback;
-    let waits = playback.wait_for_clients > 0 || !playback.wait_for_topics.is_empty();
+    let waits = playback.wait_for_clients > 0
+        || !playback.wait_for_topics.is_empty()
+        || playback.wait_timeout.is_some();
     if waits && arguments.server.session == Session::Client {
         return Err(Failure::WrongArguments(anyhow::anyhow!(
-            "with --session client nobody waits for others: --wait-for-clients and --wait-for-topics need \
-             --session shared"
+            "with --session client nobody waits for others: --wait-for-clients, --wait-for-topics and \
+             --wait-timeout need --session shared"
         )));
     }
     Ok(WaitFor {
@@ -147,6 +161,19 @@ fn wait_for(recording: &Recording, arguments: &Arguments) -> Result<WaitFor, Fai
         channels: recording.channels_matching(&playback.wait_for_topics)?,
         patience: playback.wait_timeout,
     })
+}
+
+/// Says what is wrong with the directory of assets, before anything is served.
+fn check_assets(directory: Option<&Path>) -> anyhow::Result<()> {
+    let Some(directory) = directory else { return Ok(()) };
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(anyhow::anyhow!("--assets {}: it is no directory", directory.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(anyhow::anyhow!("--assets {}: there is no such directory", directory.display()))
+        }
+        Err(error) => Err(anyhow::Error::new(error).context(format!("--assets {}", directory.display()))),
+    }
 }
 
 /// The certificate, where there is one.
@@ -522,6 +549,8 @@ impl End {
 
 /// The signals that ask a program to end.
 struct Signals {
+    /// When the last one came that counted.
+    last: Option<Instant>,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -546,6 +575,7 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).context("can't listen for signals");
         Ok(Signals {
+            last: None,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             // With a certificate it says that there is a new one.
@@ -555,11 +585,23 @@ impl Signals {
 
     #[cfg(not(unix))]
     fn listen(_: bool) -> anyhow::Result<Self> {
-        Ok(Signals {})
+        Ok(Signals { last: None })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one. What comes right after another one is the same: `timeout` and terminals send a
+    /// signal to a program, and to the group that it is in.
     async fn next(&mut self) -> Asked {
+        loop {
+            let asked = self.any().await;
+            let now = Instant::now();
+            if self.last.is_none_or(|last| now.duration_since(last) > SAME_SIGNAL) {
+                self.last = Some(now);
+                return asked;
+            }
+        }
+    }
+
+    async fn any(&mut self) -> Asked {
         #[cfg(unix)]
         let hung_up = async {
             match &mut self.hang_up {

@@ -34,6 +34,8 @@ pub struct Position {
     pub commanded: bool,
     /// How many messages the last [`Command::Step`](super::Command::Step) has played so far.
     pub stepped: u64,
+    /// How often time went to another place by a command.
+    pub jumps: u64,
     /// Where time will jump to, while it passes a silence that is cut short.
     pub skips_to: Option<Timestamp>,
     /// The recorded time that the clock stands at, while it stands.
@@ -54,6 +56,7 @@ impl Position {
             repeats: false,
             commanded: false,
             stepped: 0,
+            jumps: 0,
             skips_to: None,
             still: range.start,
             clock: None,

@@ -183,6 +183,10 @@ pub struct Timeline<F> {
     last: Option<Timestamp>,
     /// How many messages the last step has played.
     stepped: u64,
+    /// How often time went to another place by a command.
+    jumps: u64,
+    /// Whether the state that the feed gives next is that of a step back.
+    looks_back: bool,
     /// When something was last told, for ticks.
     told: Option<Instant>,
     /// How many bytes of messages the last poll has handed out.
@@ -210,6 +214,8 @@ impl<F: Feed> Timeline<F> {
             skips_to: None,
             last: None,
             stepped: 0,
+            jumps: 0,
+            looks_back: false,
             told: None,
             batch_bytes: 0,
         }
@@ -266,15 +272,19 @@ impl<F: Feed> Timeline<F> {
         let at = to.clamp(self.options.range.start, self.options.range.end);
         self.jump(at, events);
         self.mode = match self.mode {
-            Mode::Starting { .. } | Mode::Running { .. } => Mode::Starting { at },
+            Mode::Starting { .. } | Mode::Running { .. } | Mode::SteppingBack { then: Then::Play, .. } => {
+                Mode::Starting { at }
+            }
             _ => Mode::Paused { at },
         };
     }
 
     fn jump(&mut self, to: Timestamp, events: &mut Vec<Event>) {
+        self.looks_back = false;
         self.feed.seek(to, false);
         self.stand_at(to);
         self.last = None;
+        self.jumps += 1;
         events.push(Event::Jumped(self.shown(to)));
     }
 
@@ -289,18 +299,35 @@ impl<F: Feed> Timeline<F> {
         if rate == self.rate {
             return;
         }
-        if let Mode::Running { starved, .. } = self.mode {
-            self.mode = Mode::Running { clock: Clock::new(now, self.time_at(now), rate), starved };
+        if let Mode::Running { clock, starved } = self.mode {
+            // In the gap between two passes the clock goes on, although no time of the recording passes.
+            let time = if self.is_in_gap() { clock.time_at(now) } else { self.time_at(now) };
+            self.mode = Mode::Running { clock: Clock::new(now, time, rate), starved };
         }
         self.rate = rate;
     }
 
+    fn is_in_gap(&mut self) -> bool {
+        self.more_passes != Repeat::Times(0)
+            && !self.options.loop_gap.is_zero()
+            && self.silent_since >= self.end()
+            && self.feed.peek() == Peek::EndOfPass
+    }
+
     fn step(&mut self, count: u64, now: Instant) {
+        if let Mode::Stepping { at, left } = self.mode {
+            // What was asked for before is played as well.
+            self.mode = Mode::Stepping { at, left: left.saturating_add(count) };
+            return;
+        }
         self.pause(now);
         self.stepped = 0;
         self.mode = match self.mode {
             Mode::Paused { at } if count > 0 => Mode::Stepping { at, left: count },
-            Mode::SteppingBack { at, more, .. } => Mode::SteppingBack { at, more, then: Then::Step(count) },
+            Mode::SteppingBack { at, more, then } => {
+                let before = if let Then::Step(before) = then { before } else { 0 };
+                Mode::SteppingBack { at, more, then: Then::Step(before.saturating_add(count)) }
+            }
             mode => mode,
         };
     }
@@ -317,6 +344,7 @@ impl<F: Feed> Timeline<F> {
 
     /// Lets the feed look for the last message before `time`.
     fn look_back(&mut self, time: Timestamp) {
+        self.looks_back = true;
         self.feed.seek(time.max(self.options.range.start), true);
     }
 
@@ -423,15 +451,22 @@ impl<F: Feed> Timeline<F> {
                 return;
             }
         }
+        // Who can't go back in time is shown what is from before the start as of the start, in the passes after the
+        // first.
+        let earliest =
+            if self.shift.is_zero() { Timestamp::MIN } else { self.shown(self.options.range.start) };
         for message in &mut messages {
-            message.log_time = self.shown(message.log_time);
+            message.log_time = self.shown(message.log_time).max(earliest);
         }
         events.push(Event::Lookback(messages));
     }
 
     /// Goes to the last message, where a step back has asked for it. Says whether that was the last step.
     fn answer_step_back(&mut self, events: &mut Vec<Event>) -> bool {
-        let Mode::SteppingBack { at, more, then } = self.mode else { return true };
+        let Mode::SteppingBack { at, more, then } = self.mode else {
+            // A state of before a place that playback never went to, since it ended meanwhile, is no news.
+            return !matches!(self.mode, Mode::Ended) || !self.looks_back;
+        };
         let start = self.options.range.start;
         if let (Some(last), 1..) = (self.last.filter(|last| *last > start), more) {
             self.look_back(last);
@@ -445,6 +480,7 @@ impl<F: Feed> Timeline<F> {
             Then::Step(left) => Mode::Stepping { at, left },
             Then::Play => Mode::Starting { at },
         };
+        self.jumps += 1;
         events.push(Event::Jumped(self.shown(at)));
         true
     }
@@ -632,6 +668,7 @@ impl<F: Feed> Timeline<F> {
             repeats: self.more_passes != Repeat::Times(0),
             commanded: self.commanded,
             stepped: self.stepped,
+            jumps: self.jumps,
             skips_to: self.skips_to,
             still,
             clock,

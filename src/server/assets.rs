@@ -6,14 +6,25 @@ mod tests;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::foxglove::shortened;
 use directory::Directory;
 
 /// The largest asset that is served, in bytes.
 const SIZE_LIMIT: u64 = 256 * MIB;
+
+/// How much memory assets may have for all clients together, in mebibytes: while they are read, and until clients have
+/// taken them.
+const MEMORY_MIB: usize = 768;
+
+/// How long a client waits for room.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const MIB: u64 = 1024 * 1024;
 
@@ -40,6 +51,23 @@ pub trait Attachments: Send + Sync {
 pub struct Assets {
     attachments: Box<dyn Attachments>,
     directory: Option<Directory>,
+    /// A permit for each mebibyte that assets may have in memory.
+    room: Arc<Semaphore>,
+}
+
+/// Room in memory for an asset, as large as one may be.
+pub(super) struct Room(OwnedSemaphorePermit);
+
+/// An asset, and its room until nobody has it any more.
+struct Roomed {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Roomed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Assets {
@@ -48,15 +76,33 @@ impl Assets {
     /// # Errors
     /// Where `directory` is none, or the system does not give it.
     pub fn new(attachments: Box<dyn Attachments>, directory: Option<&Path>) -> io::Result<Self> {
-        Ok(Assets { attachments, directory: directory.map(Directory::new).transpose()? })
+        let room = Arc::new(Semaphore::new(MEMORY_MIB));
+        Ok(Assets { attachments, directory: directory.map(Directory::new).transpose()?, room })
     }
 
-    /// The bytes of what a client names, at most 256 MiB. Blocks while it reads; how many are read at the same
-    /// time, and so how much memory they take, is up to the caller.
+    /// Room for an asset, when there is some. `None` where there is none for long: some client does not take those
+    /// that it asked for.
+    pub(super) async fn room(&self) -> Option<Room> {
+        let permits = Arc::clone(&self.room).acquire_many_owned((SIZE_LIMIT / MIB) as u32);
+        Some(Room(timeout(PATIENCE, permits).await.ok()?.ok()?))
+    }
+
+    /// The bytes of what a client names, at most 256 MiB, in the room that was found for them. Blocks while it
+    /// reads.
     ///
     /// # Errors
     /// Where there is no such asset, or it can't or must not be sent.
-    pub fn fetch(&self, uri: &str) -> Result<Bytes, AssetError> {
+    pub(super) fn fetch(&self, uri: &str, room: Room) -> Result<Bytes, AssetError> {
+        let bytes = self.read(uri)?;
+        let Room(mut room) = room;
+        let needed = bytes.len().div_ceil(MIB as usize);
+        // What it does not need is for others.
+        drop(room.split(room.num_permits().saturating_sub(needed)));
+        Ok(Bytes::from_owner(Roomed { bytes, _room: room }))
+    }
+
+    /// As [`fetch`](Self::fetch), without room.
+    pub(super) fn read(&self, uri: &str) -> Result<Bytes, AssetError> {
         let found = match (self.attachments.size(uri), &self.directory) {
             (Some(size), _) => self.attached(uri, size),
             (None, Some(directory)) => directory.read(uri),
@@ -99,6 +145,8 @@ enum Refusal {
     OtherScheme,
     #[error("it leads out of the directory that is served (--assets)")]
     Outside,
+    #[error("a path with .. in it is not served")]
+    Upwards,
     #[error("it is a directory")]
     IsDirectory,
     #[error("it is no regular file")]

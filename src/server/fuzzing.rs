@@ -52,7 +52,7 @@ pub fn take(message: &ClientMessage) {
             }
         }
         ClientMessage::FetchAsset { uri, .. } => {
-            assets().map(|assets| assets.fetch(uri).map(drop).unwrap_or_default()).unwrap_or_default();
+            assets().map(|assets| assets.read(uri).map(drop).unwrap_or_default()).unwrap_or_default();
         }
         _ => {}
     }

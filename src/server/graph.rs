@@ -20,8 +20,18 @@ use crate::recording::ChannelId;
 /// Who publishes and serves everything.
 const FGPLAY: &str = "fgplay";
 
+/// After how long those are told again who took no news.
+const LATER: Duration = Duration::from_secs(1);
+
 /// Changes that come so soon after each other are told together.
 const TOGETHER: Duration = Duration::from_millis(100);
+
+/// A client that wants to hear of changes.
+struct Listener {
+    outbox: Arc<Outbox>,
+    /// What it was not told, since it had not read the answers before.
+    missed: BTreeSet<ChannelId>,
+}
 
 /// The subscriptions of all clients.
 pub(super) struct Graph {
@@ -38,7 +48,7 @@ struct State {
     /// Channels whose subscribers have changed since that was told.
     changed: BTreeSet<ChannelId>,
     /// Who wants to hear of it.
-    listeners: BTreeMap<u64, Arc<Outbox>>,
+    listeners: BTreeMap<u64, Listener>,
 }
 
 impl Graph {
@@ -83,7 +93,7 @@ impl Graph {
         let mut state = self.lock();
         let subscribed: Vec<ChannelId> = state.subscribers.keys().copied().collect();
         let taken = outbox.push_answer(self.update(&state, true, subscribed.into_iter()));
-        state.listeners.insert(client, Arc::clone(outbox));
+        state.listeners.insert(client, Listener { outbox: Arc::clone(outbox), missed: BTreeSet::new() });
         taken
     }
 
@@ -95,17 +105,20 @@ impl Graph {
     /// Tells what changes, for as long as it is polled.
     pub async fn tell(&self) {
         loop {
-            self.changed.notified().await;
+            // Who could not be told is told later.
+            tokio::time::timeout(LATER, self.changed.notified()).await.unwrap_or_default();
             tokio::time::sleep(TOGETHER).await;
             let mut state = self.lock();
             let changed = std::mem::take(&mut state.changed);
-            if changed.is_empty() || state.listeners.is_empty() {
-                continue;
+            let mut listeners = std::mem::take(&mut state.listeners);
+            for listener in listeners.values_mut() {
+                listener.missed.extend(&changed);
+                let update = self.update(&state, false, listener.missed.iter().copied());
+                if listener.missed.is_empty() || listener.outbox.push_answer(update) {
+                    listener.missed.clear();
+                }
             }
-            let update = self.update(&state, false, changed.into_iter());
-            for outbox in state.listeners.values() {
-                outbox.push_answer(update.clone());
-            }
+            state.listeners = listeners;
         }
     }
 

@@ -107,6 +107,8 @@ struct Entry {
     /// The counts as of the last rounds of news, and how many rounds ago something was dropped.
     rounds: VecDeque<Counts>,
     calm_rounds: Option<u32>,
+    /// Whether the last status told that it is over.
+    removing: bool,
 }
 
 /// A client as it is told of to others.
@@ -223,6 +225,7 @@ impl Hub {
             show: Arc::clone(&show),
             rounds: VecDeque::from([Counts::default()]),
             calm_rounds: None,
+            removing: false,
         };
         state.guests.insert(id, entry);
         state.share_out(&self.options);
@@ -440,7 +443,10 @@ pub(super) async fn tell(hub: Arc<Hub>) {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
-            hub.shows().iter().for_each(|show| show.tell_position_where_time_passes());
+            for show in hub.shows() {
+                show.tell_missed();
+                show.tell_position_where_time_passes();
+            }
         }
     };
     tokio::join!(positions, hub.graph.tell());
@@ -464,7 +470,8 @@ pub(super) async fn watch(hub: Arc<Hub>) {
                 guest.outbox.push_answer(status.clone());
             }
             if let Some(status) = guest.dropped_status(&hub.catalog) {
-                guest.outbox.push_answer(status);
+                let taken = guest.outbox.push_answer(status);
+                guest.retry_unless(taken);
             }
         }
         drop(state);
@@ -496,6 +503,13 @@ impl Entry {
         record(self.address, self.protocol, self.since.elapsed(), left, &self.outbox)
     }
 
+    /// Where the client did not take the last status, and it was that all is over, it is told again.
+    fn retry_unless(&mut self, taken: bool) {
+        if !taken && self.removing {
+            self.calm_rounds = Some(CALM_ROUNDS - 1);
+        }
+    }
+
     /// A frame that tells what was dropped, or that it is over, if there is news of that.
     fn dropped_status(&mut self, catalog: &Catalog) -> Option<Bytes> {
         let counts = self.outbox.counts();
@@ -511,9 +525,11 @@ impl Entry {
                 return None;
             }
             self.calm_rounds = None;
+            self.removing = true;
             return Some(frame::text(&ServerMessage::RemoveStatus { status_ids: &[DROPPED] }.to_json()));
         }
         self.calm_rounds = Some(0);
+        self.removing = false;
         let message = describe_dropped(&self.rounds, &self.outbox.tallies(), catalog);
         let status =
             ServerMessage::Status { level: StatusLevel::Warning, message: &message, id: Some(DROPPED) };

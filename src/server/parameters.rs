@@ -84,9 +84,12 @@ impl Property {
     }
 }
 
-/// Whether time stands because somebody wanted it so, or is over.
+/// Whether time stands because somebody wanted it so, or is over; not where playback only waits for clients.
 pub(super) fn is_paused(position: &Position) -> bool {
-    matches!(position.state, State::Paused | State::Ended)
+    match position.state {
+        State::Paused => position.commanded,
+        state => state == State::Ended,
+    }
 }
 
 /// Goes to so many seconds after the start. What is beyond an end is clamped by the timeline.

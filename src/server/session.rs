@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
@@ -119,17 +119,20 @@ impl Session<'_> {
                             let reason = format!("more than {most} messages a second");
                             return End::Refused(CloseCode::Policy, reason);
                         }
-                        if let Some(end) = self.hear(message).await {
+                        // What it asks for may take long, and it may be gone meanwhile.
+                        let end = tokio::select! {
+                            end = self.hear(message) => end,
+                            written = &mut *writing => Some(broken(written)),
+                            shutdown = told_to_end(&mut stop) => Some(End::Shutdown(shutdown)),
+                        };
+                        if let Some(end) = end {
                             return end;
                         }
                     }
                     Some(Err(error)) => return end_of(error, &self.limits),
                     None => return End::Left("it closed the connection".into()),
                 },
-                written = &mut *writing => return End::Broken(match written {
-                    Ok(Err(error)) => format!("the connection broke: {error}"),
-                    _ => "the connection is closed".into(),
-                }),
+                written = &mut *writing => return broken(written),
                 () = silence.lasts() => if silence.goes_on(self.outbox.written()) > PINGS {
                     return End::Refused(CloseCode::Policy, "it answers no pings".into());
                 } else {
@@ -263,6 +266,14 @@ async fn told_to_end_now(stop: &mut watch::Receiver<Shutdown>) {
 async fn told_to_end(stop: &mut watch::Receiver<Shutdown>) -> Shutdown {
     let shutdown = stop.wait_for(|shutdown| *shutdown != Shutdown::No).await;
     shutdown.map_or(Shutdown::Now, |shutdown| *shutdown)
+}
+
+/// What follows from the end of writing.
+fn broken(written: Result<std::io::Result<()>, JoinError>) -> End {
+    End::Broken(match written {
+        Ok(Err(error)) => format!("the connection broke: {error}"),
+        _ => "the connection is closed".into(),
+    })
 }
 
 /// What follows from an error of the WebSocket library.

@@ -123,6 +123,31 @@ struct Viewer {
     filled: bool,
     /// What it wants to hear of when it changes.
     parameters: Properties,
+    missed: Missed,
+}
+
+/// News that a viewer did not take, since it had not read the answers before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Missed {
+    parameters: Properties,
+    state: bool,
+    /// Whether time went to another place, as the state would have said.
+    jump: bool,
+}
+
+impl Viewer {
+    fn tell_parameters(&mut self, properties: Properties, frame: Bytes) {
+        if !self.outbox.push_answer(frame) {
+            self.missed.parameters = self.missed.parameters.with(properties);
+        }
+    }
+
+    fn tell_state(&mut self, frame: Bytes, jumped: bool) {
+        if !self.outbox.push_answer(frame) {
+            self.missed.state = true;
+            self.missed.jump |= jumped;
+        }
+    }
 }
 
 /// The last message of a channel.
@@ -189,9 +214,16 @@ impl Show {
         if hears_states {
             outbox.push(control::state(&self.remote().position(), false, ""));
         }
-        state
-            .viewers
-            .insert(id, Viewer { outbox, hears_states, filled: false, parameters: Properties::default() });
+        state.viewers.insert(
+            id,
+            Viewer {
+                outbox,
+                hears_states,
+                filled: false,
+                parameters: Properties::default(),
+                missed: Missed::default(),
+            },
+        );
         drop(state);
         self.house.visits.send_modify(|visits| visits.connected += 1);
     }
@@ -237,10 +269,24 @@ impl Show {
 
     /// Tells a client these parameters, and from now on whenever they change. Says whether it took that.
     pub fn subscribe_parameters(&self, id: u64, outbox: &Outbox, wanted: Properties) -> bool {
-        if let Some(viewer) = self.house.lock().viewers.get_mut(&id) {
+        let mut state = self.house.lock();
+        if let Some(viewer) = state.viewers.get_mut(&id) {
             viewer.parameters = viewer.parameters.with(wanted);
         }
-        outbox.push_answer(wanted.frame(&self.remote().position(), self.house.catalog.range, None))
+        // Changes are told under the same lock, so that none comes before what it changes.
+        let frame = wanted.frame(&self.remote().position(), self.house.catalog.range, None);
+        let taken = outbox.push_answer(frame);
+        drop(state);
+        taken
+    }
+
+    /// Tells a client these parameters, as the answer to the request `id`. Says whether it took that.
+    pub fn push_parameters(&self, outbox: &Outbox, wanted: Properties, id: Option<&str>) -> bool {
+        let state = self.house.lock();
+        let frame = wanted.frame(&self.remote().position(), self.house.catalog.range, id);
+        let taken = outbox.push_answer(frame);
+        drop(state);
+        taken
     }
 
     /// Tells a client these parameters no more.
@@ -252,9 +298,24 @@ impl Show {
 
     /// Tells those who want to hear of it where playback is, while it moves. Where it stands they know it.
     pub fn tell_position_where_time_passes(&self) {
-        let position = self.remote().position();
-        if position.state == PlaybackState::Playing {
-            self.house.tell_parameters([Property::Position].into_iter().collect(), &position);
+        if self.remote().position().state == PlaybackState::Playing {
+            let position = [Property::Position].into_iter().collect();
+            self.house.tell_parameters(position, &|| self.remote().position());
+        }
+    }
+
+    /// Tells those again who took no news while they had not read the answers before.
+    pub fn tell_missed(&self) {
+        let range = self.house.catalog.range;
+        for viewer in self.house.lock().viewers.values_mut() {
+            let missed = std::mem::take(&mut viewer.missed);
+            if !missed.parameters.is_empty() {
+                let wanted = viewer.parameters.common(missed.parameters);
+                viewer.tell_parameters(wanted, wanted.frame(&self.remote().position(), range, None));
+            }
+            if missed.state {
+                viewer.tell_state(control::state(&self.remote().position(), missed.jump, ""), missed.jump);
+            }
         }
     }
 
@@ -275,19 +336,19 @@ impl Show {
 
 impl House {
     /// Tells those who want to hear of these parameters what they are.
-    fn tell_parameters(&self, changed: Properties, position: &Position) {
+    fn tell_parameters(&self, changed: Properties, position: &dyn Fn() -> Position) {
         // One frame for all who want the same.
         let mut last: Option<(Properties, Bytes)> = None;
-        for viewer in self.lock().viewers.values() {
+        for viewer in self.lock().viewers.values_mut() {
             let wanted = viewer.parameters.common(changed);
             if wanted.is_empty() {
                 continue;
             }
             let frame = match last.take() {
                 Some((properties, frame)) if properties == wanted => frame,
-                _ => wanted.frame(position, self.catalog.range, None),
+                _ => wanted.frame(&position(), self.catalog.range, None),
             };
-            viewer.outbox.push_answer(frame.clone());
+            viewer.tell_parameters(wanted, frame.clone());
             last = Some((wanted, frame));
         }
     }
@@ -332,7 +393,7 @@ impl Listener {
         let changed: Properties =
             changes.into_iter().filter_map(|(property, changed)| changed.then_some(property)).collect();
         if !changed.is_empty() {
-            self.house.tell_parameters(changed, position);
+            self.house.tell_parameters(changed, &|| *position);
         }
     }
 }
@@ -344,13 +405,14 @@ impl Audience for Listener {
         if position.state == PlaybackState::Ended {
             self.house.endings.send_modify(|endings| *endings += 1);
         }
-        if !self.house.control || (self.told == told && !self.jumped) {
+        let jumped = std::mem::take(&mut self.jumped);
+        if !self.house.control || (self.told == told && !jumped) {
             return;
         }
         self.told = told;
-        let frame = control::state(position, std::mem::take(&mut self.jumped), "");
-        for viewer in self.house.lock().viewers.values().filter(|viewer| viewer.hears_states) {
-            viewer.outbox.push_answer(frame.clone());
+        let frame = control::state(position, jumped, "");
+        for viewer in self.house.lock().viewers.values_mut().filter(|viewer| viewer.hears_states) {
+            viewer.tell_state(frame.clone(), jumped);
         }
     }
 

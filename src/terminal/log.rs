@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use indicatif::MultiProgress;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
@@ -13,9 +12,10 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::TerminalOptions;
+use super::voice::Voice;
 
 /// From now on writes what the program logs.
-pub(super) fn start(options: &TerminalOptions, terminal: bool, colored: bool, bars: MultiProgress) {
+pub(super) fn start(options: &TerminalOptions, terminal: bool, colored: bool, voice: Voice) {
     let level = match (options.quiet, options.verbose) {
         (true, _) => Level::WARN,
         (false, true) => Level::DEBUG,
@@ -24,7 +24,7 @@ pub(super) fn start(options: &TerminalOptions, terminal: bool, colored: bool, ba
     // What libraries have to say matters to their authors.
     let filter = Targets::new().with_target("fgplay", level);
     let lines =
-        tracing_subscriber::fmt::layer().with_writer(AboveBars(bars)).with_ansi(colored).with_target(false);
+        tracing_subscriber::fmt::layer().with_writer(Lines(voice)).with_ansi(colored).with_target(false);
     let lines = match (options.json, terminal) {
         (true, _) => lines.json().flatten_event(true).with_ansi(false).boxed(),
         (false, true) => lines.event_format(ForPeople).boxed(),
@@ -66,11 +66,11 @@ where
     }
 }
 
-/// Writes lines so that bars stay below them, whole.
+/// Hands lines on, whole.
 #[derive(Clone)]
-struct AboveBars(MultiProgress);
+struct Lines(Voice);
 
-impl<'a> MakeWriter<'a> for AboveBars {
+impl<'a> MakeWriter<'a> for Lines {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -78,13 +78,13 @@ impl<'a> MakeWriter<'a> for AboveBars {
     }
 }
 
-impl Write for AboveBars {
+impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(line))?;
+        self.0.line(line);
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }

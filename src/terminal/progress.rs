@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::voice::Voice;
 use super::{Terminal, bytes, count};
 use fgplay::playback::{Position, Range, State};
 use fgplay::replay::Replay;
@@ -30,6 +31,7 @@ const NARROW_BAR: usize = 10;
 /// A bar that follows playback, or log lines in its place.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    voice: Voice,
     animated: bool,
     colored: bool,
     /// How wide the bar itself is, in columns.
@@ -48,6 +50,7 @@ impl Progress {
         let bar = terminal.bars.add(bar.with_style(style(WIDE_BAR, terminal.colored)));
         Progress {
             bar,
+            voice: terminal.voice.clone(),
             animated: terminal.animated,
             colored: terminal.colored,
             bar_width: WIDE_BAR,
@@ -72,7 +75,8 @@ impl Progress {
                 let narrow = usize::from(console::Term::stderr().size().1) < WIDE_TERMINAL;
                 let line = self.describe(replay, narrow);
                 self.fit(narrow);
-                self.bar.set_message(line);
+                let bar = self.bar.clone();
+                self.voice.draw(move || bar.set_message(line));
                 continue;
             }
             let line = self.describe(replay, false);
@@ -86,7 +90,8 @@ impl Progress {
 
     /// Takes the bar away.
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        let bar = self.bar.clone();
+        self.voice.draw(move || bar.finish_and_clear());
     }
 
     /// Makes the bar narrow or wide.
@@ -94,7 +99,8 @@ impl Progress {
         let width = if narrow { NARROW_BAR } else { WIDE_BAR };
         if width != self.bar_width {
             self.bar_width = width;
-            self.bar.set_style(style(width, self.colored));
+            let (bar, style) = (self.bar.clone(), style(width, self.colored));
+            self.voice.draw(move || bar.set_style(style));
         }
     }
 
@@ -131,7 +137,8 @@ impl Progress {
     ) -> Vec<String> {
         let time = position.time_at(now);
         let played = time.since(self.range.start);
-        self.bar.set_position(u64::try_from(played.as_millis()).unwrap_or(u64::MAX));
+        let (bar, millis) = (self.bar.clone(), u64::try_from(played.as_millis()).unwrap_or(u64::MAX));
+        self.voice.draw(move || bar.set_position(millis));
         let mut parts = vec![
             format!(
                 "{} of {}",

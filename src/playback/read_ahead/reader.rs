@@ -258,7 +258,11 @@ impl Reader {
             }
         };
         let last = search.last().flatten();
-        let messages = if self.options.lookback { search.take_certain() } else { Vec::new() };
+        let mut messages = search.take_certain();
+        if !self.options.lookback {
+            // The messages that a step goes back to, and no others.
+            messages.retain(|message| Some(message.log_time) == last);
+        }
         let state = Lookback { messages, last, late: false };
         if !is_whole {
             work.search = Some((search, seek));

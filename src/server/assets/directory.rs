@@ -95,7 +95,7 @@ fn plain_names(path: &str, windows: bool) -> Result<PathBuf, Refusal> {
         return Err(Refusal::BadName("its name has a backslash or a colon in it"));
     }
     let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
-    names.map(|name| if name == ".." { Err(Refusal::Outside) } else { Ok(name) }).collect()
+    names.map(|name| if name == ".." { Err(Refusal::Upwards) } else { Ok(name) }).collect()
 }
 
 /// What the system says of a path below the root.

@@ -48,12 +48,12 @@ impl Place {
     }
 
     fn refusal(&self, uri: &str) -> Refusal {
-        self.assets().fetch(uri).expect_err(uri).reason
+        self.assets().read(uri).expect_err(uri).reason
     }
 
     #[track_caller]
     fn assert_arm(&self, uri: &str) {
-        assert_eq!(self.assets().fetch(uri).unwrap(), "arm", "{uri}");
+        assert_eq!(self.assets().read(uri).unwrap(), "arm", "{uri}");
     }
 }
 
@@ -66,19 +66,19 @@ fn an_attachment_is_found_by_its_exact_name_and_comes_first() {
     let place = Place::new();
     let attachments = [("robot/meshes/arm.stl", Ok(&b"attached"[..])), ("package://a/..", Ok(&b"odd"[..]))];
     let assets = Assets::new(with_attachments(&attachments), Some(&place.served(""))).unwrap();
-    assert_eq!(assets.fetch("robot/meshes/arm.stl").unwrap(), "attached");
-    assert_eq!(assets.fetch("package://a/..").unwrap(), "odd");
-    assert_eq!(assets.fetch("package://robot/meshes/arm.stl").unwrap(), "arm");
+    assert_eq!(assets.read("robot/meshes/arm.stl").unwrap(), "attached");
+    assert_eq!(assets.read("package://a/..").unwrap(), "odd");
+    assert_eq!(assets.read("package://robot/meshes/arm.stl").unwrap(), "arm");
     let alone = Assets::new(with_attachments(&attachments), None).unwrap();
-    assert_eq!(alone.fetch("robot/meshes/arm.stl").unwrap(), "attached");
-    assert!(alone.fetch("robot/meshes/arm%2estl").is_err());
+    assert_eq!(alone.read("robot/meshes/arm.stl").unwrap(), "attached");
+    assert!(alone.read("robot/meshes/arm%2estl").is_err());
 }
 
 #[test]
 fn an_attachment_that_is_too_large_or_damaged_is_refused() {
     let attachments = [("large", Err(SIZE_LIMIT + 1)), ("damaged", Err(1))];
     let assets = Assets::new(with_attachments(&attachments), None).unwrap();
-    let error = |name| assets.fetch(name).unwrap_err().to_string();
+    let error = |name| assets.read(name).unwrap_err().to_string();
     assert_eq!(error("large"), "can't send the asset 'large': it is larger than 256 MiB");
     assert_eq!(error("damaged"), "can't send the asset 'damaged': it can't be read: permission denied");
 }
@@ -87,11 +87,11 @@ fn an_attachment_that_is_too_large_or_damaged_is_refused() {
 fn without_a_directory_the_error_says_how_to_serve_one() {
     let assets = Assets::new(Box::new(Memory::default()), None).unwrap();
     assert_eq!(
-        assets.fetch("x").unwrap_err().to_string(),
+        assets.read("x").unwrap_err().to_string(),
         "there is no asset 'x': the recording has no attachment of that name, and no directory is served (--assets)"
     );
     assert_eq!(
-        Place::new().assets().fetch("x").unwrap_err().to_string(),
+        Place::new().assets().read("x").unwrap_err().to_string(),
         "there is no asset 'x': the recording has no attachment of that name, and there is no such file in the \
          directory that is served (--assets)"
     );
@@ -131,7 +131,7 @@ fn an_absolute_path_may_begin_with_the_link_that_was_given_as_directory() {
     std::os::unix::fs::symlink(place.served(""), &link).unwrap();
     let assets = Assets::new(Box::new(Memory::default()), Some(&link)).unwrap();
     let uri = format!("file://{}/robot/meshes/arm.stl", link.display());
-    assert_eq!(assets.fetch(&uri).unwrap(), "arm");
+    assert_eq!(assets.read(&uri).unwrap(), "arm");
 }
 
 #[test]
@@ -141,10 +141,10 @@ fn names_with_spaces_signs_and_letters_of_any_language_are_found() {
     fs::write(place.served("a%2fb"), "literal").unwrap();
     let assets = place.assets();
     for uri in ["Größe 100%.stl", "package://Gr%C3%B6%C3%9Fe%20100%25.stl", "file:///Größe%20100%.stl"] {
-        assert_eq!(assets.fetch(uri).unwrap(), "unicode", "{uri}");
+        assert_eq!(assets.read(uri).unwrap(), "unicode", "{uri}");
     }
     // Undone once, and not twice.
-    assert_eq!(assets.fetch("a%252fb").unwrap(), "literal");
+    assert_eq!(assets.read("a%252fb").unwrap(), "literal");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn nothing_leads_out_of_the_directory() {
         &format!("file://{served}/%2e%2e/secret"),
         "..",
     ] {
-        assert_eq!(place.refusal(uri), Refusal::Outside, "{uri}");
+        assert_eq!(place.refusal(uri), Refusal::Upwards, "{uri}");
     }
     let secret = place.path.join("secret").display().to_string();
     for uri in [
@@ -255,7 +255,7 @@ fn names_that_can_not_be_are_refused_with_words() {
 fn a_long_name_is_shortened_in_the_error() {
     let place = Place::new();
     for uri in ["x".repeat(1_000_000), "x/".repeat(1_000_000), format!("../{}", "é".repeat(1000))] {
-        let error = place.assets().fetch(&uri).unwrap_err().to_string();
+        let error = place.assets().read(&uri).unwrap_err().to_string();
         assert!(error.chars().count() < 320, "{error}");
     }
 }

@@ -18,12 +18,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::commands::Action;
 use super::{describe, guard};
 use crate::playback::Position;
+use crate::recording::Density;
 use crate::server::show::Show;
 use crate::server::{Door, Links, Shutdown};
 
@@ -126,20 +127,28 @@ async fn clients(State(door): State<Door>) -> Response {
     json_response(describe::clients(&door.hub))
 }
 
-/// Counted at the first request, which may read a little of every chunk.
+/// Counted at the first request, which may read a little of every chunk. Whoever asks meanwhile waits for the same
+/// count, and it goes on when nobody waits any more.
 async fn density(State(door): State<Door>) -> Response {
-    let archive = Arc::clone(&door.archive);
-    let count = || tokio::task::spawn_blocking(move || archive.density(describe::PARTS));
-    let density = door.density.get_or_try_init(count).await;
-    match density {
-        Ok(density) => json_response(json!({
+    let mut counted = door.density.get_or_init(|| count(&door)).clone();
+    match counted.wait_for(Option::is_some).await.map(|density| density.clone()) {
+        Ok(Some(density)) => json_response(json!({
             "exact": density.is_exact(),
             "topics": density.counts(),
         })),
-        Err(_) => {
-            Refusal(StatusCode::INTERNAL_SERVER_ERROR, "counting failed by a fault".into()).into_response()
-        }
+        _ => Refusal(StatusCode::INTERNAL_SERVER_ERROR, "counting failed by a fault".into()).into_response(),
     }
+}
+
+/// Starts to count, until the server ends.
+fn count(door: &Door) -> watch::Receiver<Option<Arc<Density>>> {
+    let (tell, counted) = watch::channel(None);
+    let (archive, stop) = (Arc::clone(&door.archive), door.stop.clone());
+    tokio::task::spawn_blocking(move || {
+        let density = archive.density(describe::PARTS, &|| *stop.borrow() != Shutdown::No);
+        tell.send_replace(Some(Arc::new(density)));
+    });
+    counted
 }
 
 /// The state whenever it changes, and from time to time, as server-sent events.

@@ -98,25 +98,32 @@ impl Session<'_> {
         if let Some(error) = refused {
             self.complain(StatusLevel::Error, &format!("the old speed is kept: {error}"))?;
         }
-        match self.command(commands).await {
-            Some(position) => self.answer(control::state(&position, request.seek.is_some(), &request.id)),
-            None => Ok(()),
-        }
+        let did_seek = request.seek.is_some();
+        self.command(commands, move |position| Some(control::state(position, did_seek, &request.id))).await
     }
 
-    /// Commands the timeline, and gives what it does since then. `None` where there is none any more.
-    async fn command(&self, commands: Vec<Command>) -> Option<Position> {
+    /// Commands the timeline, and answers with what it does since then. The answer is queued at once when that is
+    /// known, so that no later news comes before it.
+    async fn command(
+        &self,
+        commands: Vec<Command>,
+        answer: impl FnOnce(&Position) -> Option<Bytes> + Send + 'static,
+    ) -> Result<(), End> {
         let (done, carried_out) = oneshot::channel();
-        // Where nobody waits any more, the client is gone.
-        let tell = Box::new(move |position: &Position| done.send(*position).unwrap_or_default());
+        let outbox = Arc::clone(self.guest.outbox());
+        let tell = Box::new(move |position: &Position| {
+            let taken = answer(position).is_none_or(|frame| outbox.push_answer(frame));
+            // Where nobody waits any more, the client is gone.
+            done.send(taken).unwrap_or_default();
+        });
         self.guest.show().remote().request(commands, tell);
-        carried_out.await.ok()
+        // Without an answer there is no timeline any more, and soon no server.
+        taken(carried_out.await.unwrap_or(true))
     }
 
     fn get_parameters(&self, names: &[String], id: Option<&str>) -> Result<(), End> {
         if self.check_id(id)? {
-            let position = self.guest.show().remote().position();
-            return self.answer(Properties::named(names).frame(&position, self.guest.range(), id));
+            return taken(self.guest.show().push_parameters(self.outbox, Properties::named(names), id));
         }
         Ok(())
     }
@@ -133,14 +140,14 @@ impl Session<'_> {
         };
         let refused = !mistakes.is_empty();
         self.complain_of_all(StatusLevel::Error, mistakes.into_iter())?;
-        let Some(position) = self.command(commands).await else { return Ok(()) };
-        if id.is_none() && !refused {
-            return Ok(());
-        }
         let names: Vec<String> = parameters.iter().map(|parameter| parameter.name.clone()).collect();
         // Of parameters that do not exist there is nothing to tell, but a request is answered.
         let set = if names.is_empty() { Properties::default() } else { Properties::named(&names) };
-        self.answer(set.frame(&position, self.guest.range(), id))
+        let (range, id) = (self.guest.range(), id.map(str::to_owned));
+        self.command(commands, move |position| {
+            (id.is_some() || refused).then(|| set.frame(position, range, id.as_deref()))
+        })
+        .await
     }
 
     async fn call(&self, call: ServiceCallRequest) -> Result<(), End> {
@@ -159,15 +166,17 @@ impl Session<'_> {
             Ok(commands) => commands,
             Err(message) => return self.fail_call(&call, &message),
         };
-        let Some(position) = self.command(commands).await else { return Ok(()) };
-        let response = ServiceCallResponse {
-            service: call.service,
-            call: call.call,
-            encoding: services::ENCODING,
-            payload: service.response(&position).to_string().as_bytes(),
-        }
-        .to_bytes();
-        self.answer(frame::binary(&response))
+        self.command(commands, move |position| {
+            let payload = service.response(position).to_string();
+            let response = ServiceCallResponse {
+                service: call.service,
+                call: call.call,
+                encoding: services::ENCODING,
+                payload: payload.as_bytes(),
+            };
+            Some(frame::binary(&response.to_bytes()))
+        })
+        .await
     }
 
     fn fail_call(&self, call: &ServiceCallRequest, message: &str) -> Result<(), End> {
@@ -180,9 +189,19 @@ impl Session<'_> {
     /// Sends a file, once the client has taken the one before.
     async fn fetch_asset(&self, uri: String, request: u32) -> Result<(), End> {
         let assets = Arc::clone(self.guest.assets());
-        let fetched = tokio::task::spawn_blocking(move || assets.fetch(&uri)).await;
-        let message = match fetched {
-            Ok(Ok(asset)) => {
+        let room = assets.room().await;
+        let message = match room {
+            None => {
+                Err("other clients are sent so many files that there is no room for it now; try again"
+                    .to_owned())
+            }
+            Some(room) => match tokio::task::spawn_blocking(move || assets.fetch(&uri, room)).await {
+                Ok(fetched) => fetched.map_err(|error| AssetError::to_string(&error)),
+                Err(_) => Err("reading it failed by a fault in fgplay".to_owned()),
+            },
+        };
+        let message = match message {
+            Ok(asset) => {
                 let head = foxglove::asset_header(request);
                 let mut frame = Vec::new();
                 frame::push_binary_header(&mut frame, head.len() + asset.len());
@@ -190,8 +209,7 @@ impl Session<'_> {
                 self.outbox.push_large([Bytes::from(frame), asset]).await;
                 return Ok(());
             }
-            Ok(Err(error)) => AssetError::to_string(&error),
-            Err(_) => "reading it failed by a fault in fgplay".to_owned(),
+            Err(message) => message,
         };
         tracing::debug!("client {}: {message}", self.guest.address());
         self.answer(frame::binary(&foxglove::asset_error(request, &message)))
