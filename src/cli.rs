@@ -1,6 +1,7 @@
 //! The command line: what users type, turned into the plain options of the rooms below.
 
 mod arguments;
+mod check;
 mod files;
 mod info;
 mod play;
@@ -24,6 +25,8 @@ enum Outcome {
     Done,
     /// Everything was done, but data was skipped or lost.
     DataLost,
+    /// A check has found something.
+    Found,
 }
 
 /// Why a run ended early.
@@ -35,11 +38,12 @@ enum Failure {
 }
 
 /// Parses the command line, runs it, and gives the exit code: 0 done, 1 failed, 2 wrong arguments, 3 done but
-/// data was skipped or lost.
+/// data was skipped or lost, or a check has found something.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::read();
     let result = match &arguments.subcommand {
         Some(Subcommand::Info(info)) => info::run(info),
+        Some(Subcommand::Check(check)) => check::run(check),
         Some(Subcommand::Completions { shell }) => completions(*shell),
         None => play::run(arguments),
     };
@@ -53,7 +57,7 @@ pub(crate) fn main() -> ExitCode {
 fn exit_code(result: &Result<Outcome, Failure>) -> u8 {
     match result {
         Ok(Outcome::Done) => 0,
-        Ok(Outcome::DataLost) => 3,
+        Ok(Outcome::DataLost | Outcome::Found) => 3,
         Err(failure) => failure.exit_code(),
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::time::Timestamp;
 
+pub mod check;
 mod density;
 pub mod jsonl;
 mod kind;
@@ -25,12 +26,13 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod watch;
 
 pub use density::Density;
 pub use kind::Kind;
 pub use lookback::{Search, StateSearch};
 pub use merge::Recording;
-pub use problems::{Place, Problem, Problems};
+pub use problems::{Place, Problem, ProblemKind, Problems};
 pub use source::{FileSource, Source};
 pub use topics::{TopicError, TopicSelection};
 
@@ -262,6 +264,14 @@ pub(crate) struct OpenContext<'a> {
     pub cache: Arc<mcap::ChunkCache>,
     /// Whom to tell how far a scan has come; called every few megabytes.
     pub progress: &'a (dyn Fn(ScanProgress<'_>) + Sync),
+}
+
+impl OpenContext<'_> {
+    /// The same surroundings, with other options.
+    pub fn with_options<'a>(&'a self, options: &'a OpenOptions) -> OpenContext<'a> {
+        let (problems, cache) = (Arc::clone(&self.problems), Arc::clone(&self.cache));
+        OpenContext { path: self.path, options, problems, cache, progress: self.progress }
+    }
 }
 
 /// Why a recording can't be opened.

@@ -57,6 +57,11 @@ pub(super) struct Arguments {
 pub(super) enum Subcommand {
     /// Tells what recordings hold: times, topics, types, rates, attachments, and what is wrong with them.
     Info(Info),
+    /// Looks for what is wrong with recordings, for instance before tests rely on them.
+    ///
+    /// It reads every message, and tells of broken checksums and data, log times that go back, schemas that
+    /// viewers can't read, and topics with two types.
+    Check(Check),
     /// Prints a script that completes fgplay's options in a shell.
     Completions {
         /// The shell.
@@ -76,6 +81,29 @@ pub(super) struct Info {
 
     #[command(flatten)]
     pub reading: Reading,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing found (or notes, or warnings without --strict), 1 a recording can't be read at \
+                  all, 2 wrong arguments, 3 errors found (or warnings with --strict)."
+)]
+pub(super) struct Check {
+    /// The recordings to check.
+    #[arg(required = true, value_name = "RECORDING")]
+    pub recordings: Vec<PathBuf>,
+
+    /// Take warnings as seriously as errors.
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Print it as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Take it as an error when there is no message on any topic for longer than this (seconds, or like 1m30s).
+    #[arg(long, value_name = "S", value_parser = longer_than_nothing, allow_hyphen_values = true)]
+    pub max_gap: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -626,12 +626,18 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fgplay::recording::{Place, Problem};
+    use fgplay::recording::{Place, Problem, ProblemKind};
 
     fn report(problems: &Problems, lines: std::ops::Range<u64>, data_lost: bool) {
         for line in lines {
             let (path, text) = ("a.jsonl".into(), "it is odd".into());
-            problems.report(Problem { path, place: Place::Line(line), text, data_lost });
+            problems.report(Problem {
+                path,
+                place: Place::Line(line),
+                kind: ProblemKind::Line,
+                text,
+                data_lost,
+            });
         }
     }
 

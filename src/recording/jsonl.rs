@@ -16,6 +16,7 @@ pub use self::inferred::Inferred;
 use self::opening::Contents;
 pub(super) use self::schema::name_from_topic;
 pub(super) use self::topics::unused_name;
+use super::watch::{Unwatched, Watch};
 use super::{ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Reader, Search, Source, Summary};
 use crate::time::Timestamp;
 
@@ -38,7 +39,19 @@ mod topics;
 /// Where the file can't be read, where two lines give a topic different schemas, and with
 /// [`strict`](super::OpenOptions::strict) where a line would be skipped.
 pub(super) fn open(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
-    let Contents { channels, inferred, index } = opening::read_whole(&*source, context)?;
+    inspect(source, context, &mut Unwatched)
+}
+
+/// Opens a JSONL file as [`open`] does, and tells `watch` of all that is met on the way.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn inspect(
+    source: Arc<dyn Source>,
+    context: &OpenContext<'_>,
+    watch: &mut dyn Watch,
+) -> Result<Box<dyn Reader>, OpenError> {
+    let Contents { channels, inferred, index } = opening::read_whole(&*source, context, watch)?;
     let summary = Summary {
         kind: Kind::Jsonl,
         bytes: source.len(),

@@ -17,15 +17,16 @@ use self::chunk::{Damage, SpanLoader, count_indexed};
 use self::cursor::McapCursor;
 use self::entries::{Routes, Selected};
 use self::findings::{Findings, counted};
-use self::found::{End, Found, skipped};
+use self::found::{DataEnd, End, Found, skipped};
 use self::index::{Counts, Index, Span};
+pub(super) use self::inspect::inspect;
 use self::lookback::McapSearch;
 use self::scan::scan_records;
 use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
-    Attachment, ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Place, Problems, Reader,
-    ScanProgress, Search, Source, Summary,
+    Attachment, ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Place, ProblemKind, Problems,
+    Reader, ScanProgress, Search, Source, Summary,
 };
 use crate::time::Timestamp;
 
@@ -38,6 +39,7 @@ mod fields;
 mod findings;
 mod found;
 mod index;
+mod inspect;
 mod lookback;
 mod records;
 mod registry;
@@ -50,7 +52,7 @@ mod tests;
 mod walk;
 mod window;
 
-/// Size of the CRC at the end of an attachment, in bytes.
+/// Size of the CRC at the end of an attachment, and of that in a data end record, in bytes.
 const CRC: u64 = 4;
 
 /// How many who decode keep their working memory for the next ones.
@@ -83,6 +85,7 @@ struct Shared {
 struct McapReader {
     summary: Summary,
     shared: Arc<Shared>,
+    data_end: Option<DataEnd>,
 }
 
 impl Reader for McapReader {
@@ -136,7 +139,7 @@ impl Shared {
             Some(counts.iter().map(|(_, count)| count).sum())
         });
         let text = skipped(&damage.to_string(), messages.unwrap_or(0));
-        self.problems.lost(&self.path, Place::Offset(span.offset), text);
+        self.problems.lost_by(damage.kind(), &self.path, Place::Offset(span.offset), text);
     }
 
     /// Tells, once for the file, that a loaded span has messages at other times than the index says.
@@ -153,7 +156,7 @@ impl Shared {
              they are from {first} to {last}; where it is wrong, a start in the middle or a jump can miss \
              messages (--rescan makes a right index)"
         );
-        self.problems.note(&self.path, Place::Offset(span.offset), text);
+        self.problems.note_of(ProblemKind::Index, &self.path, Place::Offset(span.offset), text);
     }
 }
 
@@ -232,7 +235,7 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         cache: Arc::clone(&context.cache),
         loaders: Mutex::default(),
     };
-    Ok(McapReader { summary, shared: Arc::new(shared) })
+    Ok(McapReader { summary, shared: Arc::new(shared), data_end: found.data_end })
 }
 
 fn check_magic(source: &dyn Source, context: &OpenContext<'_>) -> Result<(), OpenError> {
@@ -269,7 +272,7 @@ fn walk(
                     "the index is wrong at byte {} ({}), so the file was read once from start to end",
                     distrust.at, distrust.what
                 );
-                findings.note(Place::File, text);
+                findings.note_of(ProblemKind::Index, Place::File, text);
             }
         }
     }
@@ -322,7 +325,8 @@ fn count(source: &Arc<dyn Source>, context: &OpenContext<'_>, ending: &Ending, f
                 let loaded = loader.load(span);
                 let scanned = loaded.and_then(|bytes| scan_records(&bytes, span.kind.extent(), &mut tally));
                 if let Err(damage) = scanned {
-                    found.findings.lost(Place::Offset(span.offset), skipped(&damage.to_string(), 0));
+                    let text = skipped(&damage.to_string(), 0);
+                    found.findings.lost_by(damage.kind(), Place::Offset(span.offset), text);
                     continue;
                 }
             }
@@ -362,7 +366,7 @@ fn tell_unplayable(found: &mut Found) {
         let messages = counted(found.counts.get(*id), "message");
         let text =
             format!("skipped: {messages} from here on, of channel {id}, which the file does not describe");
-        found.findings.lost(Place::Offset(offset), text);
+        found.findings.lost_by(ProblemKind::Channel, Place::Offset(offset), text);
     }
 }
 
@@ -378,21 +382,23 @@ fn tell_ending(
     let read = "so it was read once from start to end";
     match &ending.summary {
         Err(NoSummary::NoFooter) if ignored || found.end == End::Data => {
-            findings
-                .note(Place::File, "it does not end as an MCAP should (the recorder may have been stopped)");
+            let text = "it does not end as an MCAP should (the recorder may have been stopped)";
+            findings.note_of(ProblemKind::Unfinished, Place::File, text);
         }
         Err(NoSummary::NoFooter) => {
             let text = format!("it has no index (the recorder may have been stopped), {read}");
-            findings.note(Place::File, text);
+            findings.note_of(ProblemKind::Unfinished, Place::File, text);
         }
-        Err(NoSummary::Wrong { at, what }) => {
-            findings.note(Place::Offset(*at), format!("{what}, so its index is not used"));
+        Err(NoSummary::Wrong { at, what, kind }) => {
+            findings.note_of(*kind, Place::Offset(*at), format!("{what}, so its index is not used"));
         }
-        Err(NoSummary::None) if !ignored => findings.note(Place::File, format!("it has no index, {read}")),
+        Err(NoSummary::None) if !ignored => {
+            findings.note_of(ProblemKind::NoIndex, Place::File, format!("it has no index, {read}"));
+        }
         // Where the index was given up on, that has been told.
         Ok(summary) if !ignored && !indexed && findings.is_empty() => {
             let what = if summary.chunks.is_empty() { "it has no index" } else { "its index can't be used" };
-            findings.note(Place::File, format!("{what}, {read}"));
+            findings.note_of(ProblemKind::NoIndex, Place::File, format!("{what}, {read}"));
         }
         _ => {}
     }

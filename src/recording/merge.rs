@@ -214,12 +214,23 @@ impl Recording {
 }
 
 fn open_source(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Box<dyn Reader>, OpenError> {
-    let io_error = |error| OpenError::Io { path: context.path.to_owned(), error };
-    match kind::detect(&*source).map_err(io_error)? {
-        Ok(Kind::Mcap) => mcap::open(source, context),
-        Ok(Kind::Jsonl) => jsonl::open(source, context),
-        Err(reason) => Err(OpenError::NotARecording { path: context.path.to_owned(), reason }),
+    match kind_of(&*source, context)? {
+        Kind::Mcap => mcap::open(source, context),
+        Kind::Jsonl => jsonl::open(source, context),
     }
+}
+
+/// Opens a file as bytes, and finds out what it is.
+pub(super) fn identify(context: &OpenContext<'_>) -> Result<(Kind, Arc<dyn Source>), OpenError> {
+    let io_error = |error| OpenError::Io { path: context.path.to_owned(), error };
+    let source: Arc<dyn Source> = Arc::new(FileSource::open(context.path).map_err(io_error)?);
+    Ok((kind_of(&*source, context)?, source))
+}
+
+fn kind_of(source: &dyn Source, context: &OpenContext<'_>) -> Result<Kind, OpenError> {
+    let io_error = |error| OpenError::Io { path: context.path.to_owned(), error };
+    let not_one = |reason| OpenError::NotARecording { path: context.path.to_owned(), reason };
+    kind::detect(source).map_err(io_error)?.map_err(not_one)
 }
 
 /// Merges files by log time; where log times are equal, the earlier file comes first.

@@ -19,6 +19,29 @@ pub enum Place {
     Topic(String),
 }
 
+/// What sort of thing a [`Problem`] is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ProblemKind {
+    /// Something is broken, cut off, or beyond a limit.
+    Damage,
+    /// A checksum is wrong.
+    Crc,
+    /// Messages belong to a channel that the file does not describe.
+    Channel,
+    /// The file's index contradicts the data, or itself.
+    Index,
+    /// The file does not end as it should.
+    Unfinished,
+    /// There is no index, or none that helps.
+    NoIndex,
+    /// A schema is missing.
+    Schema,
+    /// Lines are no messages, or not all of a message.
+    Line,
+    /// Something else is odd.
+    Other,
+}
+
 /// One thing that is not as it should be, in words for the user: what, where, and what follows.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Problem {
@@ -26,6 +49,8 @@ pub struct Problem {
     pub path: PathBuf,
     /// Where in it.
     pub place: Place,
+    /// What sort of thing it is.
+    pub kind: ProblemKind,
     /// What is wrong and what follows, as a sentence without a full stop:
     /// "the chunk's CRC is wrong, so its 312 messages are skipped".
     pub text: String,
@@ -108,12 +133,22 @@ impl Problems {
 
     /// Takes a problem by which data of the recording is lost. `text` is as in [`Problem::text`].
     pub(crate) fn lost(&self, path: &Path, place: Place, text: impl Into<String>) {
-        self.report(Problem { path: path.into(), place, text: text.into(), data_lost: true });
+        self.lost_by(ProblemKind::Damage, path, place, text);
+    }
+
+    /// Takes a problem of some kind, by which data of the recording is lost.
+    pub(crate) fn lost_by(&self, kind: ProblemKind, path: &Path, place: Place, text: impl Into<String>) {
+        self.report(Problem { path: path.into(), place, kind, text: text.into(), data_lost: true });
     }
 
     /// Takes a problem that is good to know, but loses nothing.
     pub(crate) fn note(&self, path: &Path, place: Place, text: impl Into<String>) {
-        self.report(Problem { path: path.into(), place, text: text.into(), data_lost: false });
+        self.note_of(ProblemKind::Other, path, place, text);
+    }
+
+    /// Takes a problem of some kind that is good to know, but loses nothing.
+    pub(crate) fn note_of(&self, kind: ProblemKind, path: &Path, place: Place, text: impl Into<String>) {
+        self.report(Problem { path: path.into(), place, kind, text: text.into(), data_lost: false });
     }
 
     /// The problems so far, in the order in which they were met.

@@ -1,4 +1,4 @@
-//! How far the reading of a file without index has come.
+//! How far the reading of a file has come, of one without index or for a check.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -15,12 +15,19 @@ const MOMENT: Duration = Duration::from_millis(300);
 pub(crate) struct ScanBar<'a> {
     terminal: &'a Terminal,
     started: Instant,
+    /// Whether it is read because it has no index.
+    no_index: bool,
     bar: OnceLock<ProgressBar>,
 }
 
 impl<'a> ScanBar<'a> {
     pub fn new(terminal: &'a Terminal) -> Self {
-        ScanBar { terminal, started: Instant::now(), bar: OnceLock::new() }
+        ScanBar { terminal, started: Instant::now(), no_index: true, bar: OnceLock::new() }
+    }
+
+    /// For files that are read in any case.
+    pub fn reading(terminal: &'a Terminal) -> Self {
+        ScanBar { no_index: false, ..ScanBar::new(terminal) }
     }
 
     pub fn show(&self, progress: ScanProgress<'_>) {
@@ -28,12 +35,13 @@ impl<'a> ScanBar<'a> {
             return;
         }
         let bar = self.bar.get_or_init(|| {
-            if !self.terminal.animated {
+            if !self.terminal.animated && self.no_index {
                 tracing::info!("{} has no index and is read once", progress.path.display());
             }
             self.terminal.bars.add(ProgressBar::new(progress.total).with_style(self.style()))
         });
-        bar.set_message(format!("reading {}, which has no index", progress.path.display()));
+        let why = if self.no_index { ", which has no index" } else { "" };
+        bar.set_message(format!("reading {}{why}", progress.path.display()));
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     }

@@ -149,3 +149,20 @@ async fn where_nobody_may_control_playback_it_is_not_offered_and_refused() {
     let (level, text) = client.status().await;
     assert_eq!((level, text.contains("nobody")), (2, true), "{text}");
 }
+
+#[tokio::test]
+async fn without_lookback_a_step_back_shows_the_message_that_it_goes_to() {
+    let recording = ticks(20);
+    let server = Server::start([recording.path().to_str().unwrap(), "--no-lookback", "--start-paused"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe(&["/tick"]).await;
+    // Of /once, which is first, nothing is sent.
+    client.send_raw(crate::client::service_call("json", 9, br#"{"num_messages": 6}"#)).await;
+    for tick in 0..5 {
+        assert_eq!(client.message().await.0, START + tick * MILLISECOND);
+    }
+    let (status, _, _) = crate::http::ask(&server, "POST", "/api/step", &[], "{\"count\": -1}");
+    assert_eq!(status, 200);
+    // The message before, and nothing of the state of others.
+    assert_eq!(client.message().await.0, START + 3 * MILLISECOND);
+}

@@ -2,6 +2,7 @@
 
 mod access;
 mod arguments;
+mod check;
 mod client;
 mod control;
 mod fixtures;

@@ -529,3 +529,53 @@ async fn as_fast_as_it_goes_everybody_gets_everything_however_small_the_buffer()
     let (code, stderr) = server.wait();
     assert_eq!(code, Some(0), "{stderr}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn where_nobody_reads_stderr_viewers_are_served_and_signals_work() {
+    use std::io::BufRead as _;
+    use std::process::Stdio;
+
+    let recording = ticks(100);
+    let mut command =
+        crate::program::fgplay([path(&recording), "--port", "0", "-v", "--loop", "--start", "now"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let url = ready["url"].as_str().unwrap();
+    // Each is told of in more than a hundred bytes, and a pipe takes 64 kB.
+    for _ in 0..700 {
+        Client::connect(url).await;
+    }
+    let mut client = Client::connect(url).await;
+    client.subscribe_to_all().await;
+    client.message().await;
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    assert!(matches!(client.rest().await.last(), Some(Received::Closed { code: 1001, .. })));
+    let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn who_vanishes_in_the_middle_of_a_request_holds_nobody_up() {
+    let blob = "x".repeat(100_000);
+    let lines: String = (0..2000u64)
+        .map(|n| {
+            format!("{{\"topic\":\"/big\",\"log_time\":{},\"data\":{{\"blob\":\"{blob}\"}}}}\n", START + n)
+        })
+        .collect();
+    let recording = file(lines);
+    let server = Server::start([path(&recording), "--lossless", "--start-paused", "--client-buffer", "1MB"]);
+    let mut bursts = Client::connect(&server.url).await;
+    bursts.subscribe_to_all().await;
+    // More than it can be sent before it reads, and so this never ends.
+    let burst = crate::client::service_call("json", 9, br#"{"num_messages": 2000}"#);
+    bursts.send_raw(burst).await;
+    let mut other = Client::connect(&server.url).await;
+    bursts.message().await;
+    drop(bursts);
+    assert_eq!(other.call(6, "{}").await.unwrap()["rate"], 1.0);
+    assert!(other.call(8, "{}").await.is_ok());
+}

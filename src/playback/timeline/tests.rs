@@ -625,3 +625,89 @@ proptest! {
         prop_assert_eq!(player.timeline.position().state, State::Ended);
     }
 }
+
+#[test]
+fn steps_that_come_faster_than_they_are_played_add_up() {
+    let mut player = Player::new(&[1000, 1010, 1020, 1030], 1.0, Repeat::Times(1));
+    player.command(Command::Pause, 0);
+    player.timeline.feed.hiccups = vec![true];
+    player.command(Command::Step(1), 0);
+    assert_eq!(player.at(0), (vec![], Wake::Fed));
+    player.command(Command::Step(2), 1);
+    assert_eq!(player.at(1).0, ["m0", "m1", "m2"]);
+    assert_eq!(player.timeline.position().stepped, 3);
+}
+
+#[test]
+fn a_seek_while_a_step_back_is_looked_for_goes_on_as_playback_would() {
+    let mut player = Player::new(&[1000, 1010, 1020], 1.0, Repeat::Times(1));
+    player.at(15);
+    player.command(Command::StepBack, 15);
+    player.command(Command::Play, 15);
+    player.command(Command::Seek(nanos(1020 * MS)), 15);
+    assert_eq!(player.at(15).0, ["state 0,1", "m2", "ended"]);
+}
+
+#[test]
+fn who_stops_while_a_step_back_is_looked_for_sees_no_older_state() {
+    let mut player = Player::new(&[1000, 1010, 1020], 1.0, Repeat::Times(1));
+    player.at(15);
+    player.timeline.feed.hiccups = vec![true, true];
+    player.command(Command::StepBack, 15);
+    assert_eq!(player.at(15).0, [""; 0]);
+    assert_eq!(player.command(Command::Stop, 16), ["ended"]);
+    assert_eq!(player.at(17).0, [""; 0]);
+    // What follows a new start is the state there.
+    player.command(Command::Play, 20);
+    assert_eq!(player.at(20).0, ["m0"]);
+}
+
+#[test]
+fn a_new_rate_does_not_start_a_gap_anew() {
+    let mut player = player_with(&[1000, 1010], |options| {
+        options.repeat = Repeat::Times(2);
+        options.loop_gap = millis(100);
+    });
+    player.at(0);
+    assert_eq!(player.at(10).0, ["m1"]);
+    player.at(60);
+    player.command(Command::SetRate(Rate::new(0.5).unwrap()), 60);
+    // Half of the gap is over, and the rest takes twice as long.
+    assert_eq!(player.at(159).0, [""; 0]);
+    assert_eq!(player.at(160).0, ["back to 1000", "m0"]);
+}
+
+#[test]
+fn a_jump_to_where_it_stands_is_one() {
+    let mut player = Player::new(&[1000, 1010], 1.0, Repeat::Times(1));
+    player.command(Command::Pause, 0);
+    let before = player.timeline.position();
+    assert_eq!(player.command(Command::Seek(nanos(1000 * MS)), 0), ["to 1000"]);
+    assert_ne!(player.timeline.position(), before);
+}
+
+#[test]
+fn the_state_from_before_the_start_does_not_go_back_where_times_rise() {
+    let times: Vec<u64> = [500, 1000, 1010].map(|time| time * MS).to_vec();
+    let range = Range { start: nanos(1000 * MS), end: nanos(1010 * MS) };
+    let options = TimelineOptions {
+        repeat: Repeat::Times(2),
+        loop_time: LoopTime::Monotonic,
+        ..TimelineOptions::new(range)
+    };
+    let mut player = Player::with_options(&times, options);
+    player.timeline.feed.seek(range.start, false);
+    let mut told = Vec::new();
+    for offset in [0, 10, 20] {
+        let mut events = Vec::new();
+        player.timeline.poll(player.start + millis(offset), &mut events);
+        for event in events {
+            if let Event::Lookback(state) = event {
+                told.push(state.iter().map(|message| message.log_time.as_nanos() / MS).collect::<Vec<_>>());
+            }
+        }
+        // The next pass begins where the first one did.
+        player.timeline.feed.messages.retain(|message| message.log_time >= range.start || told.len() < 2);
+    }
+    assert_eq!(told[0], [500]);
+}

@@ -1,6 +1,9 @@
 //! The one reading of a whole file that makes its index.
 
-use super::super::{Channel, OpenContext, OpenError, Place, Problem, ScanProgress, Source};
+use std::mem::{Discriminant, discriminant};
+
+use super::super::watch::Watch;
+use super::super::{Channel, OpenContext, OpenError, Place, Problem, ProblemKind, ScanProgress, Source};
 use super::envelope::{self, MessageLine, Reason, Record};
 use super::index::{Entry, Index};
 use super::inferred::Inferred;
@@ -18,9 +21,13 @@ pub(super) struct Contents {
     pub index: Index,
 }
 
-/// Reads a file from start to end.
-pub(super) fn read_whole(source: &dyn Source, context: &OpenContext<'_>) -> Result<Contents, OpenError> {
-    let mut opening = Opening::new(context);
+/// Reads a file from start to end, and tells `watch` what stands there.
+pub(super) fn read_whole(
+    source: &dyn Source,
+    context: &OpenContext<'_>,
+    watch: &mut dyn Watch,
+) -> Result<Contents, OpenError> {
+    let mut opening = Opening::new(context, watch);
     let mut lines = Lines::new(source);
     let mut told = 0;
     loop {
@@ -42,10 +49,13 @@ pub(super) fn read_whole(source: &dyn Source, context: &OpenContext<'_>) -> Resu
 
 struct Opening<'c> {
     context: &'c OpenContext<'c>,
+    watch: &'c mut dyn Watch,
     topics: Topics,
     index: Index,
     /// Lines that can't be played.
     skipped: Lot<Reason>,
+    /// The same lines, by the sort of reason.
+    by_reason: Vec<(Discriminant<Reason>, Lot<Reason>)>,
     /// Messages that play without one of their optional keys.
     odd: Lot<&'static str>,
 }
@@ -79,9 +89,10 @@ impl<T> Lot<T> {
 }
 
 impl<'c> Opening<'c> {
-    fn new(context: &'c OpenContext<'c>) -> Self {
+    fn new(context: &'c OpenContext<'c>, watch: &'c mut dyn Watch) -> Self {
         let (topics, index) = (Topics::default(), Index::default());
-        Opening { context, topics, index, skipped: Lot::default(), odd: Lot::default() }
+        let (skipped, by_reason, odd) = (Lot::default(), Vec::new(), Lot::default());
+        Opening { context, watch, topics, index, skipped, by_reason, odd }
     }
 
     fn take(&mut self, line: Line<'_>) -> Result<(), OpenError> {
@@ -127,6 +138,7 @@ impl<'c> Opening<'c> {
             channel,
         };
         self.index.push(entry, message.publish_time, message.sequence);
+        self.watch.message(Place::Line(line.number), channel as usize, message.log_time);
     }
 
     fn skip(&mut self, line: u64, reason: Reason) -> Result<(), OpenError> {
@@ -134,33 +146,55 @@ impl<'c> Opening<'c> {
             return Err(OpenError::Strict(Problem {
                 path: self.context.path.into(),
                 place: Place::Line(line),
+                kind: ProblemKind::Line,
                 text: format!("{reason}; without --strict, the line would be skipped"),
                 data_lost: true,
             }));
         }
+        let sort = discriminant(&reason);
+        let known = self.by_reason.iter().position(|(known, _)| *known == sort);
+        let place = known.unwrap_or_else(|| {
+            self.by_reason.push((sort, Lot::default()));
+            self.by_reason.len() - 1
+        });
+        self.by_reason[place].1.add(line, reason.clone());
         self.skipped.add(line, reason);
         Ok(())
     }
 
-    fn tell_problems(&self) {
+    fn tell_problems(&mut self) {
+        self.tell_watch();
         let (problems, path) = (&self.context.problems, self.context.path);
         let is_empty = self.index.len() == 0;
         match &self.skipped.first {
             Some((line, reason)) if is_empty => {
                 let text = format!("{reason}; no line of the file is a message");
-                problems.lost(path, Place::Line(*line), text);
+                problems.lost_by(ProblemKind::Line, path, Place::Line(*line), text);
             }
             Some((line, reason)) => {
                 let text = format!("{reason}; the line is skipped{}", self.skipped.others());
-                problems.lost(path, Place::Line(*line), text);
+                problems.lost_by(ProblemKind::Line, path, Place::Line(*line), text);
             }
-            None if is_empty => problems.note(path, Place::File, "no line of the file is a message"),
+            None if is_empty => {
+                problems.note_of(ProblemKind::Line, path, Place::File, "no line of the file is a message");
+            }
             None => {}
         }
         if let Some((line, key)) = &self.odd.first {
             let others = self.odd.others();
             let text = format!("its \"{key}\" can't be read; the message is played without it{others}");
-            problems.note(path, Place::Line(*line), text);
+            problems.note_of(ProblemKind::Line, path, Place::Line(*line), text);
+        }
+    }
+
+    fn tell_watch(&mut self) {
+        for (_, lot) in &self.by_reason {
+            if let Some((line, reason)) = &lot.first {
+                self.watch.lines_skipped(*line, reason.to_string(), lot.count);
+            }
+        }
+        if let Some((line, key)) = self.odd.first {
+            self.watch.lines_odd(line, key, self.odd.count);
         }
     }
 }

@@ -13,7 +13,7 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use super::fields::{FRAME, Records, TooShort, frame};
 use super::index::{Span, SpanKind, compression_name};
 use super::records;
-use crate::recording::Source;
+use crate::recording::{ProblemKind, Source};
 
 /// Why a span can't be played. As text: what is wrong, without what follows from it.
 #[derive(Debug)]
@@ -76,6 +76,13 @@ impl fmt::Display for Damage {
                 write!(f, "the chunk holds something that is no record at byte {at} of its content")
             }
         }
+    }
+}
+
+impl Damage {
+    /// What sort of problem it is.
+    pub fn kind(&self) -> ProblemKind {
+        if matches!(self, Damage::Crc { .. }) { ProblemKind::Crc } else { ProblemKind::Damage }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::recording::{Place, Problem, Problems};
+use crate::recording::{Place, Problem, ProblemKind, Problems};
 
 /// Findings kept beyond what is told one by one.
 const KEPT: usize = 2000;
@@ -22,18 +22,28 @@ impl Findings {
 
     /// Data of the recording is lost.
     pub fn lost(&mut self, place: Place, text: impl Into<String>) {
-        self.take(place, text.into(), true);
+        self.lost_by(ProblemKind::Damage, place, text);
+    }
+
+    /// Data of the recording is lost by a problem of some kind.
+    pub fn lost_by(&mut self, kind: ProblemKind, place: Place, text: impl Into<String>) {
+        self.take(kind, place, text.into(), true);
     }
 
     /// Good to know, and no more.
     pub fn note(&mut self, place: Place, text: impl Into<String>) {
-        self.take(place, text.into(), false);
+        self.note_of(ProblemKind::Other, place, text);
     }
 
-    fn take(&mut self, place: Place, text: String, data_lost: bool) {
+    /// Good to know, and of some kind.
+    pub fn note_of(&mut self, kind: ProblemKind, place: Place, text: impl Into<String>) {
+        self.take(kind, place, text.into(), false);
+    }
+
+    fn take(&mut self, kind: ProblemKind, place: Place, text: String, data_lost: bool) {
         // Of a hostile number of findings the first ones tell enough, as long as one of them says "lost".
         if self.list.len() < KEPT || (data_lost && !self.list.iter().any(|problem| problem.data_lost)) {
-            self.list.push(Problem { path: self.path.clone(), place, text, data_lost });
+            self.list.push(Problem { path: self.path.clone(), place, kind, text, data_lost });
         }
     }
 

@@ -22,6 +22,15 @@ pub enum End {
     Broken,
 }
 
+/// The record that ends the data section (MCAP specification, Data End).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DataEnd {
+    /// Where it stands, in bytes.
+    pub at: u64,
+    /// The CRC of all bytes before it; 0 where the writer made none.
+    pub crc: u32,
+}
+
 /// What the walk found.
 pub struct Found {
     pub profile: String,
@@ -43,6 +52,8 @@ pub struct Found {
     /// Channels with messages that were not described when they were met, and where.
     pub undescribed: BTreeMap<u16, u64>,
     pub end: End,
+    /// The data end record, if the walk came to it.
+    pub data_end: Option<DataEnd>,
 }
 
 impl Found {
@@ -63,6 +74,7 @@ impl Found {
             unknown: BTreeMap::new(),
             undescribed: BTreeMap::new(),
             end: End::Data,
+            data_end: None,
         }
     }
 

@@ -10,7 +10,7 @@ use super::fields::TooShort;
 use super::findings::Findings;
 use super::index::Counts;
 use super::records;
-use crate::recording::{Channel, Place, Schema};
+use crate::recording::{Channel, Place, ProblemKind, Schema};
 
 /// The most bytes of channel and schema records that are kept. The limit is for hostile files: a chunk of a
 /// kilobyte can unpack to a million of them.
@@ -116,7 +116,7 @@ impl Registry {
             if schema.is_none() && record.schema_id != 0 {
                 let text =
                     format!("its schema (id {}) is not in the file, so it plays without", record.schema_id);
-                findings.note(Place::Topic(record.topic.clone()), text);
+                findings.note_of(ProblemKind::Schema, Place::Topic(record.topic.clone()), text);
             }
             ids.push(id);
             channels.push(Channel {

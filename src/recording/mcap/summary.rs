@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::fields::{FRAME, Fields, Records, TooShort, frame};
 use super::records;
-use crate::recording::Source;
+use crate::recording::{ProblemKind, Source};
 
 /// Bytes from the footer to the end of the file.
 const TAIL: u64 = FRAME + records::FOOTER + MAGIC.len() as u64;
@@ -30,7 +30,7 @@ pub enum NoSummary {
     /// The footer says that there is none.
     None,
     /// There is one, and it is wrong: where, and what.
-    Wrong { at: u64, what: String },
+    Wrong { at: u64, what: String, kind: ProblemKind },
 }
 
 /// A summary section, its records still encoded where they may be many.
@@ -94,7 +94,8 @@ pub fn read(source: &dyn Source) -> Ending {
     if start == 0 {
         return ending(at, Err(NoSummary::None));
     }
-    let wrong = |what: String| ending(at, Err(NoSummary::Wrong { at: start, what }));
+    let wrong_by = |kind, what| ending(at, Err(NoSummary::Wrong { at: start, what, kind }));
+    let wrong = |what: String| wrong_by(ProblemKind::Index, what);
     if start < MAGIC.len() as u64 || start > at {
         return wrong(format!("the footer says that the summary starts at byte {start}, which can't be"));
     }
@@ -105,7 +106,7 @@ pub fn read(source: &dyn Source) -> Ending {
         return wrong("the summary can't be read".into());
     };
     if footer.summary_crc != 0 && crc(&bytes, &footer) != footer.summary_crc {
-        return wrong("the CRC of the summary is wrong".into());
+        return wrong_by(ProblemKind::Crc, "the CRC of the summary is wrong".into());
     }
     match parse(bytes) {
         Some(summary) => ending(start, Ok(summary)),

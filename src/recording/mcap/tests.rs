@@ -4,6 +4,7 @@ mod attachments;
 mod damage;
 mod hostile;
 mod index;
+mod inspect;
 mod lookback;
 mod order;
 mod sharing;

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use ::mcap::MAGIC;
 use ::mcap::records::op;
 
+use super::CRC;
 use super::chunk::{Damage, Extent, Unpacker};
 use super::fields::{FRAME, frame};
 use super::findings::counted;
-use super::found::{End, Found, skipped};
+use super::found::{DataEnd, End, Found, skipped};
 use super::index::{ChannelSet, Counts, Span, SpanKind};
 use super::records;
 use super::registry::Origin;
 use super::scan::{LooseRun, scan_records};
 use super::summary::{ChunkEntry, Summary};
 use super::window::Window;
-use crate::recording::{Attachment, OpenContext, Place, ScanProgress, Source};
+use crate::recording::{Attachment, OpenContext, Place, ProblemKind, ScanProgress, Source};
 use crate::time::Timestamp;
 
 /// Progress is told once in so many bytes.
@@ -63,7 +64,7 @@ pub struct Walk<'a> {
     landed: bool,
     run: LooseRun,
     /// A damaged chunk whose message indexes may still come: its offset, what is wrong, messages so far.
-    damaged: Option<(u64, String, u64)>,
+    damaged: Option<(u64, Damage, u64)>,
     extras: u64,
     told: u64,
     /// Working memory for the messages of one chunk.
@@ -260,10 +261,20 @@ impl<'a> Walk<'a> {
                 self.end_run();
                 self.attachment(at, length);
             }
-            op::DATA_END | op::FOOTER => return Step::Stop(End::Data),
+            op::DATA_END => {
+                self.data_end(at, length);
+                return Step::Stop(End::Data);
+            }
+            op::FOOTER => return Step::Stop(End::Data),
             _ => {}
         }
         Step::To(next)
+    }
+
+    fn data_end(&mut self, at: u64, length: u64) {
+        let crc = self.window.bytes(at + FRAME, length.min(CRC) as usize).ok();
+        let crc = crc.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_le_bytes);
+        self.found.data_end = Some(DataEnd { at, crc });
     }
 
     fn message(&mut self, at: u64, length: u64) {
@@ -324,7 +335,7 @@ impl<'a> Walk<'a> {
                 self.found.take_scanned(&scanned, &self.tally, at, FRAME + length, size, kind);
             }
             Err(Damage::Compression(name)) => self.found.add_unknown(&name, at),
-            Err(damage) => self.damaged = Some((at, damage.to_string(), 0)),
+            Err(damage) => self.damaged = Some((at, damage, 0)),
         }
     }
 
@@ -340,8 +351,9 @@ impl<'a> Walk<'a> {
     }
 
     fn tell_damaged(&mut self) {
-        if let Some((at, what, messages)) = self.damaged.take() {
-            self.found.findings.lost(Place::Offset(at), skipped(&what, messages));
+        if let Some((at, damage, messages)) = self.damaged.take() {
+            let text = skipped(&damage.to_string(), messages);
+            self.found.findings.lost_by(damage.kind(), Place::Offset(at), text);
         }
     }
 
@@ -427,7 +439,7 @@ impl<'a> Walk<'a> {
         // Nothing that plays is lost with the end of an index or of the summary.
         match op {
             op::MESSAGE_INDEX | op::DATA_END | op::FOOTER => {
-                self.found.findings.note(Place::Offset(at), text)
+                self.found.findings.note_of(ProblemKind::Damage, Place::Offset(at), text);
             }
             _ => self.found.findings.lost(Place::Offset(at), text),
         }
