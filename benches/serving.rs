@@ -6,7 +6,8 @@
 //! `FGPLAY_BENCH_SDK` (`ws_stream_mcap` of the Foxglove SDK), `FGPLAY_BENCH_TS` (`mcap-play` of
 //! `@foxglove/ws-protocol-examples`, made to take its port from outside; `FGPLAY_BENCH_TS_FAST` a copy that does
 //! not wait), `FGPLAY_BENCH_PY` (the playback control example of the SDK for Python).
-//! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `far`.
+//! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `slow`,
+//! `far`.
 //! The figures are written to `target/bench/serving.json` as well.
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
@@ -22,6 +23,8 @@ mod run;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/shapes.rs"]
 mod shapes;
+#[path = "support/slow.rs"]
+mod slow;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,6 +35,7 @@ use run::{Manner, Run, median, quantile, take};
 use serde_json::{Value, json};
 use shapes::{BIG, IMU1K, ROBOT, SMALL, Shape};
 
+/// How often each is measured, unless the environment says otherwise.
 const ROUNDS: usize = 5;
 /// Some players know only the one, some only the other.
 const PROTOCOLS: &str = "foxglove.sdk.v1, foxglove.websocket.v1";
@@ -107,6 +111,12 @@ fn main() {
         for clients in [1, 10, 50] {
             bench.fan_out(clients);
         }
+    }
+    if wanted("slow") {
+        bench.heading(&format!(
+            "robot at rate 1 for 20 s: beside a client that takes 100 kB/s, {ROUNDS} rounds"
+        ));
+        bench.slow();
     }
     if wanted("far") {
         bench.heading("robot at rate 1 for 10 s: with how many clients the first message is dropped");
@@ -340,6 +350,57 @@ impl Bench {
             "p50_us": p50, "p99_us": p99, "lost": lost, "missed": missed,
         }));
         lost
+    }
+
+    /// A fast client by itself, and then beside a slow one.
+    fn slow(&mut self) {
+        const SECONDS: u64 = 20;
+        let path = self.recording(ROBOT, SECONDS, Some(Compression::Zstd));
+        let file = path.to_str().expect("a path");
+        let p99 = |run: &Run| quantile(&run.lateness, 0.99) as f64 / 1e3;
+        let (mut alone, mut beside) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let server = Fgplay::start([file, "--delay", "0.5"]);
+            let fast = connect(server.port, PROTOCOLS);
+            let quiet = p99(&take(fast, ROBOT, SECONDS, Manner::ByItself, Some(1.0)));
+            let (_, memory) = server.usage();
+            drop(server);
+
+            let server = Fgplay::start([file, "--delay", "0.5", "--linger", "120"]);
+            let (fast, slow) = (connect(server.port, PROTOCOLS), connect(server.port, PROTOCOLS));
+            let slow = std::thread::spawn(move || slow::take_slowly(slow, ROBOT, SECONDS, 100_000));
+            let run = take(fast, ROBOT, SECONDS, Manner::ByItself, Some(1.0));
+            let (_, with_slow) = server.usage();
+            let got = slow.join().expect("a client");
+            let topics = ROBOT.topics.iter().zip(&got.missing);
+            let missing: Vec<String> =
+                topics.map(|(topic, missing)| format!("{} {missing}", topic.name)).collect();
+            println!(
+                "the fast one's p99 alone {quiet:.0} us, beside {:.0} us, {} lost; memory {:.1} and {:.1} MB\n  \
+                 the slow one got {} messages, {} out of order; {} are missing ({}), its status says {}",
+                p99(&run),
+                run.lost,
+                memory as f64 / 1e6,
+                with_slow as f64 / 1e6,
+                got.messages,
+                got.disordered,
+                got.all_missing(),
+                missing.join(", "),
+                got.told,
+            );
+            self.figures.push(json!({
+                "what": "slow", "alone_p99_us": quiet, "beside_p99_us": p99(&run), "fast_lost": run.lost,
+                "memory_bytes": memory, "memory_with_slow_bytes": with_slow, "slow_messages": got.messages,
+                "slow_missing": got.all_missing(), "slow_told": got.told,
+            }));
+            alone.push(quiet);
+            beside.push(p99(&run));
+        }
+        let [alone, beside] = [alone, beside].map(|values| median(&values, |value| *value));
+        println!(
+            "medians of p99: alone {alone:.0} us, beside the slow one {beside:.0} us: {:.2}",
+            beside / alone
+        );
     }
 
     /// More and more clients, until one of them loses a message.

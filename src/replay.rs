@@ -123,6 +123,8 @@ pub struct ReplayOptions {
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,
+    /// How long messages may wait for one client.
+    pub client_lag: Duration,
     /// How many clients that have left are remembered one by one, for [`Replay::records`].
     pub remembered_clients: usize,
     /// How much clients may ask for.
@@ -156,6 +158,7 @@ impl Default for ReplayOptions {
             assets: None,
             read_ahead: 16 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
+            client_lag: Duration::from_secs(2),
             remembered_clients: 0,
             limits: Limits::default(),
             access: Access::default(),
@@ -327,6 +330,7 @@ impl Replay {
             name: options.name.clone(),
             metadata: BTreeMap::from_iter(metadata),
             client_buffer: options.client_buffer,
+            client_lag: options.client_lag,
             lookback: options.lookback,
             lossless: options.loses_nothing(),
             control: options.control,

@@ -72,6 +72,8 @@ pub struct ServerOptions {
     pub metadata: BTreeMap<String, String>,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,
+    /// How long messages may wait for one client.
+    pub client_lag: Duration,
     /// Whether who subscribes first gets the last message on the topic.
     pub lookback: bool,
     /// Whether playback waits for the slowest client where otherwise messages would be dropped for it.

@@ -14,6 +14,9 @@ const BUFFER: usize = 1 << 20;
 /// So many bytes and more, which nobody looks at, are passed over without being copied, where the system can.
 const DISCARD: usize = 64 * 1024;
 
+/// How often who does not read all that comes reads a little.
+const READS_PER_SECOND: u32 = 20;
+
 /// A frame as far as it was looked at.
 pub struct Frame<'a> {
     /// The WebSocket opcode: 1 text, 2 binary, 8 close.
@@ -33,6 +36,8 @@ pub struct Client {
     skip: usize,
     /// Bytes read from the socket in all.
     pub bytes: u64,
+    /// How many bytes are read in a second, where not as many as come.
+    pub bytes_per_second: Option<usize>,
     /// What time the server told before the client subscribed, in nanoseconds.
     pub greeted_time: Option<u64>,
 }
@@ -56,6 +61,7 @@ impl Client {
             end: 0,
             skip: 0,
             bytes: 0,
+            bytes_per_second: None,
             greeted_time: None,
         };
         loop {
@@ -168,7 +174,7 @@ impl Client {
         let there = self.skip.min(self.end - self.start);
         self.start += there;
         self.skip -= there;
-        while self.skip >= DISCARD {
+        while self.skip >= DISCARD && self.bytes_per_second.is_none() {
             let count = discard(&self.socket, &mut self.buffer[..], self.skip)?;
             self.skip -= count;
             self.bytes += count as u64;
@@ -200,7 +206,13 @@ impl Client {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        let count = self.socket.read(&mut self.buffer[self.end..])?;
+        let mut room = &mut self.buffer[self.end..];
+        if let Some(bytes) = self.bytes_per_second {
+            std::thread::sleep(Duration::from_secs(1) / READS_PER_SECOND);
+            let most = room.len().min(bytes / READS_PER_SECOND as usize);
+            room = &mut room[..most];
+        }
+        let count = self.socket.read(room)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

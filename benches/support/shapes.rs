@@ -52,6 +52,25 @@ impl Shape {
         self.topics.iter().map(|topic| if topic.hertz == 0 { 1 } else { topic.hertz * seconds }).sum()
     }
 
+    /// The topic (its place in the list) and the log time of each message of a recording of so many seconds.
+    pub fn order(&self, seconds: u64) -> impl Iterator<Item = (usize, u64)> {
+        let topics = self.topics;
+        let mut next: Vec<u64> = vec![0; topics.len()];
+        (0..self.messages(seconds)).map(move |_| {
+            let due = |place: usize| match topics[place].hertz {
+                0 if next[place] > 0 => u64::MAX,
+                0 => 0,
+                hertz if next[place] >= hertz * seconds => u64::MAX,
+                // Topics a little apart, so that log times differ as they do on a robot.
+                hertz => next[place] * 1_000_000_000 / hertz + place as u64 * 1_000,
+            };
+            let place = (0..next.len()).min_by_key(|&place| due(place)).expect("a topic");
+            let log_time = START + due(place);
+            next[place] += 1;
+            (place, log_time)
+        })
+    }
+
     /// Writes a recording of so many seconds. Payloads begin with their number (u64, little-endian, counted
     /// over all topics); the rest is noise of four bits in each byte, so that compressing them halves them and
     /// decompressing them is work.
@@ -66,24 +85,16 @@ impl Shape {
             .iter()
             .map(|topic| writer.add_channel(schema, topic.name, "cdr", &BTreeMap::new()).expect("a channel"))
             .collect();
-        let mut next: Vec<u64> = vec![0; self.topics.len()];
+        let mut next: Vec<u32> = vec![0; self.topics.len()];
         let mut noise = Noise(1);
-        for number in 0..self.messages(seconds) {
-            let due = |place: usize| match self.topics[place].hertz {
-                0 if next[place] > 0 => u64::MAX,
-                0 => 0,
-                hertz if next[place] >= hertz * seconds => u64::MAX,
-                // Topics a little apart, so that log times differ as they do on a robot.
-                hertz => next[place] * 1_000_000_000 / hertz + place as u64 * 1_000,
-            };
-            let place = (0..next.len()).min_by_key(|&place| due(place)).expect("a topic");
-            let log_time = START + due(place);
+        for (number, (place, log_time)) in self.order(seconds).enumerate() {
+            let number = number as u64;
             let mut payload = vec![0; self.topics[place].bytes.max(8)];
             payload[..8].copy_from_slice(&number.to_le_bytes());
             noise.fill(&mut payload[8..]);
             let header = mcap::records::MessageHeader {
                 channel_id: channels[place],
-                sequence: next[place] as u32,
+                sequence: next[place],
                 log_time,
                 publish_time: log_time,
             };

@@ -82,6 +82,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         assets: server.assets.clone(),
         name: server.name.clone().unwrap_or_else(|| name(paths)),
         client_buffer: server.client_buffer,
+        client_lag: server.client_lag,
         read_ahead: server.read_ahead,
         limits: server.limits.limits(),
         access: server.access()?,

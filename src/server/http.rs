@@ -6,6 +6,7 @@ mod describe;
 mod guard;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 
 use axum::body::Body;
@@ -33,17 +34,30 @@ const SPEAK_TLS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
     This port speaks TLS: connect with wss:// or https://.\n";
 
+/// How many bytes the system takes for a connection before the last ones are sent. What waits there can't be left
+/// out any more when it is too old, so this is little; but it is a whole batch.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 256 * 1024;
+
 /// Serves one connection, until it is closed or becomes a session.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
-    // A message that waits to be sent together with the next one is late.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!("{address}: the system keeps Nagle's algorithm on: {error}");
+    if let Err(error) = tune(&socket) {
+        tracing::debug!("{address}: the system does not let its connection be tuned: {error}");
     }
     let mut stop = door.stop.clone();
     tokio::select! {
         () = secure(socket, address, door) => {}
         _ = stop.wait_for(|shutdown| *shutdown != super::Shutdown::No) => {}
     }
+}
+
+/// Sends what is written at once, and lets little wait in the system.
+fn tune(socket: &TcpStream) -> io::Result<()> {
+    // A message that waits to be sent together with the next one is late.
+    socket.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)?;
+    Ok(())
 }
 
 /// Does the handshake of TLS first, where that is spoken.

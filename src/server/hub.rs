@@ -211,7 +211,8 @@ impl Hub {
         let open =
             || Arc::new(Show::open(&*self.stage, &self.catalog, &self.options, endings(), happenings()));
         let show = self.shared.clone().unwrap_or_else(open);
-        let outbox = Arc::new(Outbox::new(self.catalog.channels.len(), self.options.client_buffer));
+        let ServerOptions { client_buffer, client_lag, .. } = self.options;
+        let outbox = Arc::new(Outbox::new(self.catalog.channels.len(), client_buffer, client_lag));
         let mut state = self.lock();
         let id = state.next_guest;
         state.next_guest += 1;

@@ -2,6 +2,7 @@
 //! it is too much.
 
 mod batch;
+mod lag;
 mod lateness;
 mod waiting;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use batch::{Batch, Written};
+use lag::Lag;
 pub use lateness::Lateness;
 pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
@@ -92,6 +94,7 @@ struct State {
     taken: u64,
     counts: Counts,
     lateness: Lateness,
+    lag: Lag,
 }
 
 /// Who has it writes to the socket. So no frame is ever split by another, whoever writes.
@@ -147,8 +150,9 @@ pub(super) enum SubscribeError {
 }
 
 impl Outbox {
-    /// An empty queue for a client, for a recording with so many channels. `limit` is in bytes.
-    pub fn new(channels: usize, limit: usize) -> Self {
+    /// An empty queue for a client, for a recording with so many channels, in which so many bytes of messages may
+    /// wait, and each of them so long.
+    pub fn new(channels: usize, limit: usize, lag: Duration) -> Self {
         let state = State {
             sequence: 0,
             frames: VecDeque::new(),
@@ -166,6 +170,7 @@ impl Outbox {
             taken: 0,
             counts: Counts::default(),
             lateness: Lateness::default(),
+            lag: Lag::new(lag),
         };
         Outbox {
             state: Mutex::new(state),
@@ -265,6 +270,9 @@ impl Outbox {
             if state.waiting.bytes() > limit && self.room.get().is_none() {
                 state.shed(limit);
             }
+        }
+        if self.room.get().is_none() {
+            state.heed_lag(now, self.written());
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
         let quiet = state.told_at.is_none_or(|told| now.saturating_duration_since(told) >= QUIET);
@@ -606,6 +614,17 @@ impl State {
     /// Leaves out messages until an eighth of `limit` is free, so that this is not needed for every message.
     fn shed(&mut self, limit: usize) {
         self.counts.dropped += self.waiting.shed(limit - limit / 8);
+    }
+
+    /// Leaves out messages where some wait too long: more than the connection takes in that time. The newest
+    /// of each topic stays in any case.
+    fn heed_lag(&mut self, now: Instant, written: u64) {
+        self.lag.note(now, self.sequence, written);
+        if let Some(first) = self.waiting.first()
+            && let Some(budget) = self.lag.excess(first, now, written)
+        {
+            self.counts.dropped += self.waiting.thin_out(budget as usize);
+        }
     }
 
     /// Moves what waits to `batch`, in order, until that is full. Says whether there is room for a large frame

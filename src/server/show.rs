@@ -396,15 +396,10 @@ impl Listener {
             self.house.tell_parameters(changed, &|| *position);
         }
     }
-}
 
-impl Audience for Listener {
-    fn changed(&mut self, position: &Position) {
-        self.tell_parameters(position);
+    /// Tells what playback does, if that has changed.
+    fn tell_state(&mut self, position: &Position) {
         let told = Some((position.state, position.rate));
-        if position.state == PlaybackState::Ended {
-            self.house.endings.send_modify(|endings| *endings += 1);
-        }
         let jumped = std::mem::take(&mut self.jumped);
         if !self.house.control || (self.told == told && !jumped) {
             return;
@@ -413,6 +408,17 @@ impl Audience for Listener {
         let frame = control::state(position, jumped, "");
         for viewer in self.house.lock().viewers.values_mut().filter(|viewer| viewer.hears_states) {
             viewer.tell_state(frame.clone(), jumped);
+        }
+    }
+}
+
+impl Audience for Listener {
+    fn changed(&mut self, position: &Position) {
+        self.tell_parameters(position);
+        self.tell_state(position);
+        // Last, since then connections may be closed.
+        if position.state == PlaybackState::Ended {
+            self.house.endings.send_modify(|endings| *endings += 1);
         }
     }
 

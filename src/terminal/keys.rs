@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// What the keys do, for the user.
 pub(crate) const HELP: &str = "\
 keys:  space       pause, play on
-       right left  next message, one message back
+       right left  next message, back to the time before
        up down     faster, slower
        page up/down, shift + right/left  10 s ahead, back
        0 to 9      to that tenth of the recording

@@ -52,7 +52,7 @@ try {
     await page.getByRole("button", { name: "Next message" }).click();
     return (await state()).offset > before;
   });
-  await page.getByRole("button", { name: "One message back" }).click();
+  await page.getByRole("button", { name: "Step back" }).click();
   await until("a step goes back", async () => (await state()).offset <= 12.5);
 
   await page.getByLabel("Speed").selectOption("5");

@@ -52,6 +52,11 @@ pub(in crate::cli) struct ServerArguments {
     #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = byte_count)]
     pub client_buffer: usize,
 
+    /// How long messages may wait for one slow client before some are dropped for it, down to what its connection
+    /// takes in that time; the newest of each topic is always sent.
+    #[arg(long, value_name = "S", default_value = "2", value_parser = longer_than_nothing, allow_hyphen_values = true)]
+    pub client_lag: Duration,
+
     /// How much of the recording is read before it is due (bytes, or like 16MiB).
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = byte_count)]
     pub read_ahead: usize,

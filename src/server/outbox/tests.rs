@@ -6,6 +6,7 @@ use super::*;
 use crate::server::outbox::waiting::OVERHEAD;
 
 const CHANNELS: usize = 4;
+const LAG: Duration = Duration::from_secs(2);
 
 fn nanos(time: u64) -> Timestamp {
     Timestamp::from_nanos(time)
@@ -32,7 +33,7 @@ fn deliver_at(outbox: &Outbox, position: Timestamp, events: &[Event]) {
 
 /// An outbox that is subscribed to every channel, each under the id of the channel plus 100.
 fn outbox(limit: usize) -> Outbox {
-    let outbox = Outbox::new(CHANNELS, limit);
+    let outbox = Outbox::new(CHANNELS, limit, LAG);
     for channel in 0..CHANNELS as u32 {
         outbox.subscribe(Subscription { id: 100 + channel, channel: ChannelId(channel) }).unwrap();
     }
@@ -167,7 +168,7 @@ fn a_seek_leaves_out_what_waits_and_a_loop_does_not() {
 
 #[test]
 fn who_has_silent_topics_hears_that_time_passes() {
-    let outbox = Outbox::new(CHANNELS, 1 << 20);
+    let outbox = Outbox::new(CHANNELS, 1 << 20, LAG);
     outbox.subscribe(Subscription { id: 101, channel: ChannelId(1) }).unwrap();
     let start = Instant::now();
     for millis in 0..1000 {
@@ -183,7 +184,7 @@ fn who_has_silent_topics_hears_that_time_passes() {
 
 #[test]
 fn only_what_is_subscribed_to_is_sent() {
-    let outbox = Outbox::new(CHANNELS, 1 << 20);
+    let outbox = Outbox::new(CHANNELS, 1 << 20, LAG);
     let subscribe = || outbox.subscribe(Subscription { id: 101, channel: ChannelId(1) }).unwrap();
     subscribe();
     deliver(&outbox, &[event(0, 2, 1), event(1, 2, 1)]);
@@ -358,4 +359,36 @@ fn what_becomes_of_messages_is_counted_by_channel() {
     assert_eq!(tally(2), [1, 30, 0, 0, 0]);
     assert_eq!(tally(3), [0, 0, 0, 1, 1]);
     assert_eq!(outbox.counts().undelivered, 1);
+}
+
+#[test]
+fn what_waits_too_long_is_left_out_but_little_of_small_topics_and_never_the_newest() {
+    let (outbox, start) = (outbox(1 << 30), Instant::now());
+    let at = |second| start + Duration::from_secs(second);
+    // Nobody reads. A state once, a log now and then, and a camera.
+    outbox.deliver(&[event(0, 1, 50)], Timestamp::MIN, at(0));
+    for second in 0..3 {
+        let camera = (0..10).map(|frame| event(1, 10 + second * 10 + frame, 100_000));
+        let events: Vec<Event> = camera.chain([event(2, 19 + second * 10, 20)]).collect();
+        // The socket takes 600 kB a second.
+        outbox.written.store(second * 600_000, Ordering::Relaxed);
+        outbox.deliver(&events, nanos(10 + second * 10), at(second));
+    }
+    assert_eq!(outbox.counts().dropped, 30 - 1 - 11);
+    let got = received(&outbox);
+    let of =
+        |channel: u32| got.iter().filter(|frame| frame.starts_with(&format!("{}@", 100 + channel))).count();
+    assert_eq!([of(0), of(1), of(2)], [1, 12, 3]);
+    assert!(got.contains(&"101@39+100000".to_owned()), "the newest of the camera");
+}
+
+#[test]
+fn who_loses_nothing_may_lag() {
+    let (outbox, start) = (outbox(1 << 30), Instant::now());
+    outbox.lose_nothing(Box::new(|| {}));
+    for second in 0..30 {
+        outbox.deliver(&[event(0, second, 1000)], nanos(second), start + Duration::from_secs(second));
+    }
+    assert_eq!(outbox.counts().dropped, 0);
+    assert_eq!(outbox.lock().waiting.len(), 30);
 }

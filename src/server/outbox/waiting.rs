@@ -252,6 +252,14 @@ impl Waiting {
         self.shed_heaviest(target, 1) + self.shed_heaviest(target, 0)
     }
 
+    /// Leaves out messages until no more than `budget` bytes wait beside the newest message of each topic, in the
+    /// same fair way. Says how many.
+    pub fn thin_out(&mut self, budget: usize) -> u64 {
+        let newest = |topic: &Topic| topic.messages.back().map_or(0, WaitingMessage::cost);
+        let newest: usize = self.topics.iter().flatten().map(|topic| newest(topic)).sum();
+        self.shed_heaviest(newest.saturating_add(budget), 1)
+    }
+
     /// Leaves out the oldest messages of whichever topic is heaviest, keeping the newest `keep` of each.
     fn shed_heaviest(&mut self, target: usize, keep: usize) -> u64 {
         if self.bytes <= target {

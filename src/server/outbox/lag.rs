@@ -1,0 +1,105 @@
+//! How far a client is behind, in time: whether messages wait longer than they may, and how many bytes its
+//! connection takes meanwhile.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Into how many steps the longest time to wait is divided.
+const STEPS: u32 = 16;
+
+/// What a socket may take at once after it took nothing for a while, in bytes: so much is never too much to wait.
+const LUMP: u64 = 256 * 1024;
+
+/// Watches how long messages wait.
+#[derive(Debug)]
+pub(super) struct Lag {
+    /// How long a message may wait.
+    longest: Duration,
+    /// What had been queued and written at some moments: one at least that long ago, and then one for each step.
+    marks: VecDeque<Mark>,
+    /// When messages were last found to have waited too long.
+    found: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    sequence: u64,
+    written: u64,
+}
+
+impl Lag {
+    pub fn new(longest: Duration) -> Self {
+        Lag { longest, marks: VecDeque::new(), found: None }
+    }
+
+    /// Notes that everything up to this sequence number is queued, and how many bytes the socket has taken.
+    pub fn note(&mut self, now: Instant, sequence: u64, written: u64) {
+        let step = self.longest / STEPS;
+        if self.marks.back().is_none_or(|last| now.saturating_duration_since(last.at) >= step) {
+            self.marks.push_back(Mark { at: now, sequence, written });
+        }
+        while self.marks.get(1).is_some_and(|next| self.is_long_ago(next, now)) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// Where the message of this sequence number, the first that waits, has waited too long: how many bytes may
+    /// wait, which is what the socket takes in the longest time that one may. Found at most once in a quarter of that time, so that
+    /// what is done about it can show.
+    pub fn excess(&mut self, first: u64, now: Instant, written: u64) -> Option<u64> {
+        let then = self.marks.front().filter(|then| self.is_long_ago(then, now) && first <= then.sequence)?;
+        if self.found.is_some_and(|found| now.saturating_duration_since(found) < self.longest / 4) {
+            return None;
+        }
+        self.found = Some(now);
+        let waited = now.saturating_duration_since(then.at).as_secs_f64();
+        let taken = ((written - then.written) as f64 * self.longest.as_secs_f64() / waited) as u64;
+        Some(taken.max(LUMP))
+    }
+
+    fn is_long_ago(&self, mark: &Mark, now: Instant) -> bool {
+        now.saturating_duration_since(mark.at) >= self.longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn finds_what_waits_too_long_and_how_much_is_taken_in_that_time() {
+        let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
+        let at = |millis| start + Duration::from_millis(millis);
+        for step in 0..40 {
+            // 100 messages and 500,000 bytes a second.
+            lag.note(at(step * 100), 1 + step * 10, step * 50_000);
+            assert!(lag.marks.len() <= STEPS as usize + 2);
+            assert_eq!(lag.excess(1 + step * 10, at(step * 100), step * 50_000), None);
+        }
+        // Of these, all that were queued in the first 1.9 s have waited too long.
+        assert_eq!(lag.excess(200, at(3_900), 1_950_000), None);
+        assert_eq!(lag.excess(180, at(3_900), 1_950_000), Some(1_000_000));
+        assert_eq!(lag.excess(180, at(4_000), 2_000_000), None);
+        assert!(lag.excess(180, at(4_400), 2_000_000).is_some());
+    }
+
+    #[test]
+    fn after_a_pause_it_knows_what_is_taken_in_the_time_that_a_message_may_wait() {
+        let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
+        lag.note(start, 1, 0);
+        let now = start + 10 * LONGEST;
+        assert_eq!(lag.excess(1, now, 10_000_000), Some(1_000_000));
+        lag.note(now, 2, 10_000_000);
+        assert_eq!(lag.excess(2, now, 10_000_000), None);
+    }
+
+    #[test]
+    fn who_takes_nothing_keeps_what_a_socket_takes_at_once() {
+        let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
+        lag.note(start, 1, 0);
+        assert_eq!(lag.excess(1, start + LONGEST, 0), Some(LUMP));
+    }
+}
