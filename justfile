@@ -20,6 +20,10 @@ demo:
 e2e *words:
     tests/e2e/run.sh {{ words }}
 
+# Bad clients for so many minutes, beside a good one: its stream, memory and descriptors are watched
+soak minutes="30":
+    tests/e2e/run.sh --soak {{ minutes }}
+
 # Throw damaged input at everything that reads what strangers send, for so many seconds each (needs nightly and cargo-fuzz)
 fuzz seconds="60":
     for target in mcap jsonl client_message http; do \

@@ -6,6 +6,7 @@
 //! `FGPLAY_BENCH_SDK` (`ws_stream_mcap` of the Foxglove SDK), `FGPLAY_BENCH_TS` (`mcap-play` of
 //! `@foxglove/ws-protocol-examples`, made to take its port from outside; `FGPLAY_BENCH_TS_FAST` a copy that does
 //! not wait), `FGPLAY_BENCH_PY` (the playback control example of the SDK for Python).
+//! Each is measured five times, or as often as `FGPLAY_BENCH_ROUNDS` says.
 //! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `slow`,
 //! `far`.
 //! The figures are written to `target/bench/serving.json` as well.
@@ -35,7 +36,7 @@ use run::{Manner, Run, median, quantile, take};
 use serde_json::{Value, json};
 use shapes::{BIG, IMU1K, ROBOT, SMALL, Shape};
 
-/// How often each is measured, unless the environment says otherwise.
+/// How often each is measured, where `FGPLAY_BENCH_ROUNDS` does not say how often.
 const ROUNDS: usize = 5;
 /// Some players know only the one, some only the other.
 const PROTOCOLS: &str = "foxglove.sdk.v1, foxglove.websocket.v1";
@@ -72,20 +73,22 @@ fn main() {
     }
     let wanted = |word: &str| words.is_empty() || words.iter().any(|wanted| wanted == word);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut bench = Bench { folder: folder.path().to_owned(), figures: Vec::new() };
+    let rounds = std::env::var("FGPLAY_BENCH_ROUNDS");
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("FGPLAY_BENCH_ROUNDS is a number"));
+    let mut bench = Bench { folder: folder.path().to_owned(), rounds, figures: Vec::new() };
     for other in OTHERS {
         if std::env::var_os(other.variable).is_none() {
             println!("{} is not measured: {} does not name its command", other.name, other.variable);
         }
     }
     if wanted("throughput") {
-        bench.heading(&format!("as fast as it goes, one client, medians of {ROUNDS}"));
+        bench.heading(&format!("as fast as it goes, one client, medians of {rounds}"));
         bench.throughput(SMALL, 60, None, true);
         bench.throughput(ROBOT, 60, Some(Compression::Zstd), true);
         bench.throughput(BIG, 15, None, true);
     }
     if wanted("shapes") {
-        bench.heading(&format!("as fast as it goes, one client, other compressions, medians of {ROUNDS}"));
+        bench.heading(&format!("as fast as it goes, one client, other compressions, medians of {rounds}"));
         for compression in [Some(Compression::Lz4), Some(Compression::Zstd)] {
             bench.throughput(SMALL, 60, compression, false);
         }
@@ -98,7 +101,7 @@ fn main() {
     }
     if wanted("pacing") {
         bench
-            .heading(&format!("lateness at rate 1, one client, in us (of {ROUNDS} runs the median of each)"));
+            .heading(&format!("lateness at rate 1, one client, in us (of {rounds} runs the median of each)"));
         bench.pacing(IMU1K, 10, None);
         bench.pacing(ROBOT, 10, Some(Compression::Zstd));
     }
@@ -114,7 +117,7 @@ fn main() {
     }
     if wanted("slow") {
         bench.heading(&format!(
-            "robot at rate 1 for 20 s: beside a client that takes 100 kB/s, {ROUNDS} rounds"
+            "robot at rate 1 for 20 s: beside a client that takes 100 kB/s, {rounds} rounds"
         ));
         bench.slow();
     }
@@ -127,6 +130,7 @@ fn main() {
 
 struct Bench {
     folder: PathBuf,
+    rounds: usize,
     figures: Vec<Value>,
 }
 
@@ -198,7 +202,7 @@ impl Bench {
         let file = path.to_str().expect("a path");
         let mut rows = Vec::new();
         let mut decompressing = Vec::new();
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             let server = limit(file, "at-once", 1);
             let client = connect(server.port, PROTOCOLS);
             row(&mut rows, "limit").push(take(client, shape, seconds, Manner::ByItself, None));
@@ -253,7 +257,7 @@ impl Bench {
         let file = path.to_str().expect("a path");
         let mut rows = Vec::new();
         let one = Some(1.0);
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             let server = limit(file, "on-time", 1);
             let client = connect(server.port, PROTOCOLS);
             row(&mut rows, "pacer").push(take(client, shape, seconds, Manner::ByItself, one));
@@ -359,7 +363,7 @@ impl Bench {
         let file = path.to_str().expect("a path");
         let p99 = |run: &Run| quantile(&run.lateness, 0.99) as f64 / 1e3;
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             let server = Fgplay::start([file, "--delay", "0.5"]);
             let fast = connect(server.port, PROTOCOLS);
             let quiet = p99(&take(fast, ROBOT, SECONDS, Manner::ByItself, Some(1.0)));
@@ -431,7 +435,7 @@ impl Bench {
         std::fs::create_dir_all(&folder).expect("a folder for the figures");
         let file = folder.join("serving.json");
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let all = json!({"cores": cores, "rounds": ROUNDS, "figures": self.figures});
+        let all = json!({"cores": cores, "rounds": self.rounds, "figures": self.figures});
         std::fs::write(&file, format!("{all:#}\n")).expect("a file for the figures");
         println!("\nwritten to {}", file.display());
     }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod descriptors;
 mod files;
 mod info;
 mod play;

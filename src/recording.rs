@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::time::Timestamp;
 
+mod buffers;
 pub mod check;
 mod density;
 pub mod jsonl;
@@ -28,6 +29,7 @@ mod tests;
 mod topics;
 mod watch;
 
+pub use buffers::{Buffer, Buffers};
 pub use density::Density;
 pub use kind::Kind;
 pub use lookback::{Search, StateSearch};

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use super::arguments::{
     Arguments, AtEnd, Control, LogFormat, LoopTime, Output, ServerArguments, Session, Start,
 };
-use super::files;
 use super::report::{self, Report};
 use super::{Failure, Outcome, exit_code};
+use super::{descriptors, files};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
@@ -39,6 +39,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let paths = &arguments.recordings;
     let selection = arguments.topics.selection()?;
     let terminal = Terminal::start(&arguments.output.terminal_options());
+    descriptors::take_all();
 
     let damage = Arc::new(Notify::new());
     let mut recording = open(

@@ -117,7 +117,8 @@ impl Shared {
     /// The records of a span, from where they are kept or from the file.
     fn load(&self, place: u32) -> Result<Bytes, Damage> {
         self.cache.get((self.file, place), || {
-            let new = || SpanLoader::new(Arc::clone(&self.source), self.max_chunk_bytes);
+            let buffers = || self.cache.buffers().clone();
+            let new = || SpanLoader::new(Arc::clone(&self.source), self.max_chunk_bytes, buffers());
             let mut loader = self.loaders().pop().unwrap_or_else(new);
             let loaded = loader.load(&self.index.spans[place as usize]);
             let mut loaders = self.loaders();
@@ -307,7 +308,8 @@ fn count(source: &Arc<dyn Source>, context: &OpenContext<'_>, ending: &Ending, f
         found.counts = counts;
         return;
     }
-    let mut loader = SpanLoader::new(Arc::clone(source), context.options.max_chunk_bytes);
+    let buffers = context.cache.buffers().clone();
+    let mut loader = SpanLoader::new(Arc::clone(source), context.options.max_chunk_bytes, buffers);
     let (mut tally, mut told) = (Counts::default(), 0);
     for span in &mut found.index.spans {
         if span.messages.is_some() {

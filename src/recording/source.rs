@@ -6,6 +6,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::Buffers;
+
 /// Bytes that can be read at any place. Reads are positioned, not mapped: a file that shrinks while it is
 /// open gives an error, not a signal.
 pub trait Source: Send + Sync {
@@ -28,14 +30,28 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// As [`read_exact_at`](Self::read_exact_at).
     fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let fits = offset.checked_add(length as u64).is_some_and(|end| end <= self.len());
-        if !fits {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        check_length(self.len(), offset, length)?;
         let mut buffer = vec![0; length];
         self.read_exact_at(&mut buffer, offset)?;
         Ok(buffer.into())
     }
+
+    /// As [`read_at`](Self::read_at), in memory that is used again.
+    ///
+    /// # Errors
+    /// As [`read_exact_at`](Self::read_exact_at), and `OutOfMemory`.
+    fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
+        check_length(self.len(), offset, length)?;
+        let mut buffer = buffers.take(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.read_exact_at(&mut buffer.memory()[..length], offset)?;
+        buffer.set_filled(length);
+        Ok(buffer.share())
+    }
+}
+
+fn check_length(len: u64, offset: u64, length: usize) -> io::Result<()> {
+    let fits = offset.checked_add(length as u64).is_some_and(|end| end <= len);
+    if fits { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// A file on disk.
@@ -116,5 +132,9 @@ impl Source for Bytes {
             .filter(|range| range.end <= (**self).len())
             .map(|range| self.slice(range))
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn read_into(&self, _: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
+        self.read_at(offset, length)
     }
 }

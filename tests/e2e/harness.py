@@ -94,10 +94,10 @@ class Player:
         if self.url != f"ws://127.0.0.1:{self.port}/":
             raise Failure(f"the URL is {self.url}, the port {self.port}")
 
-    def end(self, seconds: float) -> None:
-        """Waits for the end: exit code 0, and nobody listens any more."""
+    def end(self, seconds: float, codes: tuple[int, ...] = (0,)) -> None:
+        """Waits for the end: one of the exit codes, and nobody listens any more."""
         code = wait_for(self.process, "fgplay", seconds)
-        if code != 0:
+        if code not in codes:
             raise Failure(f"the exit code is {code}")
         with socket.socket() as probe:
             # Connections that wait for their last packets do not count, listeners do.

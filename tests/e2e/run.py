@@ -4,9 +4,12 @@ Started by run.sh, which says where everything is (see harness.py). Arguments: w
 names contain one of them run.
 """
 
+import contextlib
 import os
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,8 +34,12 @@ from harness import (
     wait_for,
 )
 from mcap.writer import CompressionType
+from rude import WebSocket
 
 NAV2_MESSAGES = 8197
+# How many besiege a player.
+HALF_OPEN = 1000
+DEAF = 200
 # So that several clients see the start: on a busy machine the second one may subscribe some time after the first.
 TOGETHER = ("--start", "subscriber", "--delay", "2")
 
@@ -77,6 +84,38 @@ def pause_and_play(check: Check, path: Path) -> None:
             raise Failure(f"no state {answer} in {states}")
     if not any(status in ("Playing", "Buffering") and request == "play" for status, request in states):
         raise Failure(f"no answer to play in {states}")
+
+
+def siege(check: Check, path: Path) -> None:
+    """A thousand connections that never say what they want, and two hundred clients that never read: the one that does
+    gets everything, on time."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 2 * (HALF_OPEN + DEAF):
+        raise Skipped(f"this system allows {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    recording = recordings.read([path])
+    rate = 4.0
+    together = ("--wait-for-clients", str(DEAF + 1), "--delay", "1")
+    limits = ("--handshake-timeout", "60", "--max-clients", str(DEAF + 1))
+    player = check.stage.player(
+        [path], "--rate", str(rate), "--at-end", "exit", "--linger", "1", *together, *limits
+    )
+    with contextlib.ExitStack() as besiegers:
+        for _ in range(HALF_OPEN):
+            half = besiegers.enter_context(socket.create_connection(("127.0.0.1", player.port), timeout=SOON))
+            half.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n")
+        for _ in range(DEAF):
+            deaf = WebSocket(player.port)
+            besiegers.callback(deaf.close)
+            deaf.subscribe_to_all()
+        client = check.stage.client("ws-protocol", player, "--wait")
+        client.lines.expect("advertised")
+        client.subscribe()
+        client.end(SOON)
+    # For those who never read, messages were dropped.
+    player.end(SOON, codes=(0, 3))
+    check.compare(client, recording, rate=rate, on_time=True, name=path.stem)
+    check.facts.append(f"beside {HALF_OPEN} half handshakes and {DEAF} who never read")
 
 
 def several_clients(check: Check, path: Path) -> None:
@@ -177,6 +216,7 @@ def main() -> int:
 
     suite.run("pause and play", pause_and_play, demo)
     suite.run("three clients, one leaves", several_clients, demo)
+    suite.run("a siege", siege, demo)
     for number in (signal.SIGINT, signal.SIGTERM):
         suite.run(f"{number.name} while playing", end_by_signal, demo, number)
     suite.run("the control page in a browser", control_page)

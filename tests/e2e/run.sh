@@ -2,6 +2,7 @@
 # End-to-end checks: the built program, with clients that we did not write.
 #
 #     tests/e2e/run.sh [WORD...]      only the checks whose names contain one of the words
+#     tests/e2e/run.sh --soak MINUTES  bad clients for so long, beside a good one
 #
 # Needs cargo, node (18 or newer) with npm, and python3 with venv. Everything that it makes lies under target/e2e.
 # FGPLAY_BIN: the program to check; without it, it is built here.
@@ -48,6 +49,10 @@ export E2E_SDK_CLIENT=$work/sdk_client/debug/fgplay-e2e-sdk-client
 export E2E_PAGE_CHECK=$work/node/control_page.mjs
 export E2E_OUTPUT=$work/runs
 export PYTHONDONTWRITEBYTECODE=1
+
+if [ "${1:-}" = --soak ]; then
+    exec "$work/venv/bin/python" "$here/soak.py" "${2:?for how many minutes?}"
+fi
 
 "$work/venv/bin/python" "$here/test_compare.py"
 "$work/venv/bin/python" "$here/test_flow.py"

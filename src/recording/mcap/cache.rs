@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::chunk::Damage;
+use crate::recording::Buffers;
 
 /// What a kept span costs beside its bytes, roughly.
 const OVERHEAD: usize = 256;
@@ -22,6 +23,8 @@ pub struct ChunkCache {
     state: Mutex<State>,
     /// Tells those who wait that a span is decoded, or that somebody failed to.
     decoded: Condvar,
+    /// What spans are decoded into.
+    buffers: Buffers,
 }
 
 #[derive(Default)]
@@ -47,7 +50,12 @@ enum Slot {
 impl ChunkCache {
     /// Keeps up to so many bytes; with 0, nothing.
     pub fn new(limit: usize) -> Self {
-        ChunkCache { limit, state: Mutex::default(), decoded: Condvar::new() }
+        ChunkCache { limit, state: Mutex::default(), decoded: Condvar::new(), buffers: Buffers::default() }
+    }
+
+    /// The memory that spans are decoded into, by all who share the cache.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// A number for another file.

@@ -1,8 +1,9 @@
 //! Loads a span: reads it, unpacks it, and checks that it is what it claims to be.
 
-use std::borrow::Cow;
+use std::collections::TryReserveError;
 use std::fmt;
 use std::io::{self, BufRead};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ::mcap::records::op;
@@ -13,7 +14,7 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use super::fields::{FRAME, Records, TooShort, frame};
 use super::index::{Span, SpanKind, compression_name};
 use super::records;
-use crate::recording::{ProblemKind, Source};
+use crate::recording::{Buffer, Buffers, ProblemKind, Source};
 
 /// Why a span can't be played. As text: what is wrong, without what follows from it.
 #[derive(Debug)]
@@ -118,12 +119,42 @@ const TRUSTED_SIZE: u64 = 16 * 1024 * 1024;
 pub struct Unpacker {
     limit: u64,
     zstd: Option<Decoder<'static>>,
+    buffers: Buffers,
+}
+
+/// The records of a chunk.
+#[derive(Debug)]
+pub enum Unpacked<'a> {
+    /// A part of the chunk itself, which is not compressed.
+    Plain(&'a [u8]),
+    /// What the chunk was unpacked to.
+    Own(Buffer),
+}
+
+impl Deref for Unpacked<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Unpacked::Plain(bytes) => bytes,
+            Unpacked::Own(buffer) => buffer,
+        }
+    }
+}
+
+impl Unpacked<'_> {
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Unpacked::Plain(bytes) => Bytes::copy_from_slice(bytes),
+            Unpacked::Own(buffer) => buffer.share(),
+        }
+    }
 }
 
 impl Unpacker {
-    /// Refuses what is larger than `limit` bytes, packed or unpacked.
-    pub fn new(limit: u64) -> Self {
-        Unpacker { limit: limit.min(PLACES), zstd: None }
+    /// Refuses what is larger than `limit` bytes, packed or unpacked. Unpacks into `buffers`.
+    pub fn new(limit: u64, buffers: Buffers) -> Self {
+        Unpacker { limit: limit.min(PLACES), zstd: None, buffers }
     }
 
     /// The most bytes of one chunk or message.
@@ -133,7 +164,7 @@ impl Unpacker {
 
     /// The records of a chunk: a slice of it where it is not compressed. `content` is the chunk record's
     /// content, or what is there of it.
-    pub fn unpack<'a>(&mut self, content: &'a [u8], extent: Extent) -> Result<Cow<'a, [u8]>, Damage> {
+    pub fn unpack<'a>(&mut self, content: &'a [u8], extent: Extent) -> Result<Unpacked<'a>, Damage> {
         let (header, rest) = records::chunk(content)?;
         let packed = match usize::try_from(header.compressed_size).ok().and_then(|size| rest.get(..size)) {
             Some(packed) => packed,
@@ -145,9 +176,9 @@ impl Unpacker {
             return Err(Damage::TooLarge { size: size.max(packed.len() as u64), limit: self.limit });
         }
         let unpacked = match header.compression.as_str() {
-            "" | "none" => Cow::Borrowed(packed),
-            "zstd" => Cow::Owned(self.unpack_zstd(packed, size as usize, extent)?),
-            "lz4" => Cow::Owned(unpack_lz4(packed, size as usize, extent)?),
+            "" | "none" => Unpacked::Plain(packed),
+            "zstd" => Unpacked::Own(self.unpack_zstd(packed, size as usize, extent)?),
+            "lz4" => Unpacked::Own(self.unpack_lz4(packed, size as usize, extent)?),
             other => return Err(Damage::Compression(compression_name(other))),
         };
         if extent == Extent::Whole {
@@ -157,71 +188,76 @@ impl Unpacker {
     }
 
     /// Unpacks up to one byte more than `size`, so that too much is seen.
-    fn unpack_zstd(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Vec<u8>, Damage> {
+    fn unpack_zstd(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
         let wrong = |error: io::Error| Damage::Unpack { compression: "zstd", error: error.to_string() };
+        let no_memory = |_: TryReserveError| Damage::NoMemory { size: size as u64 };
         let decoder = match &mut self.zstd {
             Some(decoder) => decoder,
             none => none.insert(Decoder::new().map_err(wrong)?),
         };
         decoder.reinit().map_err(wrong)?;
-        let mut unpacked = Vec::with_capacity(first_capacity(packed.len(), size));
+        let mut room = first_room(packed.len(), size);
+        let mut unpacked = self.buffers.take(room).map_err(no_memory)?;
         let mut input = InBuffer::around(packed);
         loop {
-            if unpacked.len() == unpacked.capacity() {
-                if unpacked.len() > size {
+            if unpacked.len() == room {
+                if room > size {
                     return Ok(unpacked);
                 }
-                let more = unpacked.len().max(1024).min(size + 1 - unpacked.len());
-                unpacked.try_reserve_exact(more).map_err(|_| Damage::NoMemory { size: size as u64 })?;
+                room = (room * 2).max(1024).min(size + 1);
+                unpacked.grow(room).map_err(no_memory)?;
             }
             let before = (input.pos(), unpacked.len());
-            let filled = unpacked.len();
-            let mut output = OutBuffer::around_pos(&mut unpacked, filled);
-            if let Err(error) = decoder.run(&mut input, &mut output) {
+            let mut output = OutBuffer::around_pos(&mut unpacked.memory()[..room], before.1);
+            let result = decoder.run(&mut input, &mut output);
+            let filled = output.pos();
+            unpacked.set_filled(filled);
+            if let Err(error) = result {
                 // What came out before the error stays: only a cut chunk is taken so.
                 return if extent == Extent::Front { Ok(unpacked) } else { Err(wrong(error)) };
             }
-            let room_left = unpacked.len() < unpacked.capacity();
-            let at_end = input.pos() == packed.len() && room_left;
-            if at_end || (input.pos(), unpacked.len()) == before {
+            let at_end = input.pos() == packed.len() && filled < room;
+            if at_end || (input.pos(), filled) == before {
                 return Ok(unpacked);
             }
         }
     }
-}
 
-/// Unpacks LZ4 frames, up to a block more than `size`, so that too much is seen.
-fn unpack_lz4(packed: &[u8], size: usize, extent: Extent) -> Result<Vec<u8>, Damage> {
-    let mut unpacked = Vec::with_capacity(first_capacity(packed.len(), size));
-    let mut left = packed;
-    while !left.is_empty() && unpacked.len() < size.max(1) {
-        let before = left.len();
-        let mut decoder = FrameDecoder::new(left);
-        loop {
-            match decoder.fill_buf() {
-                Ok([]) => break,
-                Ok(block) => {
-                    let length = block.len();
-                    unpacked.try_reserve(length).map_err(|_| Damage::NoMemory { size: size as u64 })?;
-                    unpacked.extend_from_slice(block);
-                    decoder.consume(length);
+    /// Unpacks LZ4 frames, up to a block more than `size`, so that too much is seen.
+    fn unpack_lz4(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
+        let no_memory = |_: TryReserveError| Damage::NoMemory { size: size as u64 };
+        let mut unpacked = self.buffers.take(first_room(packed.len(), size)).map_err(no_memory)?;
+        let mut left = packed;
+        while !left.is_empty() && unpacked.len() < size.max(1) {
+            let before = left.len();
+            let mut decoder = FrameDecoder::new(left);
+            loop {
+                match decoder.fill_buf() {
+                    Ok([]) => break,
+                    Ok(block) => {
+                        let length = block.len();
+                        unpacked.append(block).map_err(no_memory)?;
+                        decoder.consume(length);
+                    }
+                    Err(_) if extent == Extent::Front => return Ok(unpacked),
+                    Err(error) => {
+                        return Err(Damage::Unpack { compression: "lz4", error: error.to_string() });
+                    }
                 }
-                Err(_) if extent == Extent::Front => return Ok(unpacked),
-                Err(error) => return Err(Damage::Unpack { compression: "lz4", error: error.to_string() }),
+                if unpacked.len() > size {
+                    return Ok(unpacked);
+                }
             }
-            if unpacked.len() > size {
-                return Ok(unpacked);
+            left = decoder.into_inner();
+            if left.len() == before {
+                break;
             }
         }
-        left = decoder.into_inner();
-        if left.len() == before {
-            break;
-        }
+        Ok(unpacked)
     }
-    Ok(unpacked)
 }
 
-fn first_capacity(packed: usize, size: usize) -> usize {
+fn first_room(packed: usize, size: usize) -> usize {
     (size + 1).min((TRUSTED_SIZE as usize).max(packed.saturating_mul(8)))
 }
 
@@ -248,9 +284,9 @@ pub struct SpanLoader {
 }
 
 impl SpanLoader {
-    /// Loads from `source`; refuses chunks that are larger than `limit` bytes.
-    pub fn new(source: Arc<dyn Source>, limit: u64) -> Self {
-        SpanLoader { source, unpacker: Unpacker::new(limit), packed: Vec::new() }
+    /// Loads from `source` into `buffers`; refuses chunks that are larger than `limit` bytes.
+    pub fn new(source: Arc<dyn Source>, limit: u64, buffers: Buffers) -> Self {
+        SpanLoader { source, unpacker: Unpacker::new(limit, buffers), packed: Vec::new() }
     }
 
     /// The records of a span, one after the other, checked against the chunk's size and CRC.
@@ -260,7 +296,7 @@ impl SpanLoader {
             SpanKind::CutChunk => {
                 let record = self.read(span.offset, span.length)?;
                 let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
-                Ok(self.unpacker.unpack(content, Extent::Front)?.into_owned().into())
+                Ok(self.unpacker.unpack(content, Extent::Front)?.into_bytes())
             }
             SpanKind::Chunk { plain } => {
                 let length = self.chunk_length(span)?;
@@ -287,8 +323,8 @@ impl SpanLoader {
         let record = self.read(offset, length)?;
         let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
         Ok(match self.unpacker.unpack(content, Extent::Whole)? {
-            Cow::Borrowed(part) => record.slice_ref(part),
-            Cow::Owned(unpacked) => unpacked.into(),
+            Unpacked::Plain(part) => record.slice_ref(part),
+            Unpacked::Own(unpacked) => unpacked.share(),
         })
     }
 
@@ -300,12 +336,12 @@ impl SpanLoader {
         let record = &mut self.packed[..length];
         self.source.read_exact_at(record, offset).map_err(Damage::Io)?;
         let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
-        Ok(self.unpacker.unpack(content, Extent::Whole)?.into_owned().into())
+        Ok(self.unpacker.unpack(content, Extent::Whole)?.into_bytes())
     }
 
     fn read(&self, offset: u64, length: u64) -> Result<Bytes, Damage> {
         let length = self.bounded(offset, length)?;
-        self.source.read_at(offset, length).map_err(Damage::Io)
+        self.source.read_into(&self.unpacker.buffers, offset, length).map_err(Damage::Io)
     }
 
     /// Checks a length against the file and the limit before memory is taken for it.
@@ -347,7 +383,8 @@ mod tests {
     use crate::recording::mcap::testing::{Packing, chunk_content, compress};
 
     fn unpack(content: &[u8], extent: Extent) -> Result<Vec<u8>, Damage> {
-        Unpacker::new(1 << 30).unpack(content, extent).map(Cow::into_owned)
+        let mut unpacker = Unpacker::new(1 << 30, Buffers::default());
+        unpacker.unpack(content, extent).map(|unpacked| unpacked.to_vec())
     }
 
     /// A megabyte of something that is neither constant nor noise.
@@ -399,11 +436,12 @@ mod tests {
             content[16..24].copy_from_slice(&1000u64.to_le_bytes());
             let (header, packed) = records::chunk(&content).unwrap();
             let size = header.uncompressed_size as usize;
+            let mut unpacker = Unpacker::new(1 << 30, Buffers::default());
             let unpacked = match packing {
-                Packing::Zstd => Unpacker::new(1 << 30).unpack_zstd(packed, size, Extent::Whole),
-                _ => unpack_lz4(packed, size, Extent::Whole),
+                Packing::Zstd => unpacker.unpack_zstd(packed, size, Extent::Whole),
+                _ => unpacker.unpack_lz4(packed, size, Extent::Whole),
             };
-            assert!(unpacked.unwrap().capacity() < 10 << 20, "{packing:?}");
+            assert!(unpacked.unwrap().room() < 10 << 20, "{packing:?}");
         }
     }
 

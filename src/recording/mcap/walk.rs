@@ -10,7 +10,7 @@ use ::mcap::MAGIC;
 use ::mcap::records::op;
 
 use super::CRC;
-use super::chunk::{Damage, Extent, Unpacker};
+use super::chunk::{Damage, Extent, Unpacked, Unpacker};
 use super::fields::{FRAME, frame};
 use super::findings::counted;
 use super::found::{DataEnd, End, Found, skipped};
@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
             context,
             source: Arc::clone(source),
             window: Window::new(Arc::clone(source)),
-            unpacker: Unpacker::new(context.options.max_chunk_bytes),
+            unpacker: Unpacker::new(context.options.max_chunk_bytes, context.cache.buffers().clone()),
             end,
             guide,
             next_entry: 0,
@@ -325,7 +325,7 @@ impl<'a> Walk<'a> {
             let records = self.unpacker.unpack(content, Extent::Whole)?;
             let scanned = scan_records(&records, Extent::Whole, &mut self.tally)?;
             self.found.define(&records, &scanned, at);
-            let plain = matches!(records, std::borrow::Cow::Borrowed(_));
+            let plain = matches!(records, Unpacked::Plain(_));
             Ok((scanned, records.len() as u64, plain))
         });
         self.found.read += 1;

@@ -1,0 +1,198 @@
+//! Memory for chunks that is used again: fresh memory costs the system about as much as what is read into it.
+
+use std::collections::{TryReserveError, VecDeque};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+/// Smaller buffers are left to the allocator, which uses such memory again by itself. Sizes are multiples of this,
+/// so that chunks of about the same size fit into the same buffers.
+const UNIT: usize = 64 * 1024;
+
+/// How many bytes are kept for later.
+const IDLE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Buffers that come back when the last slice of them is gone. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Buffers(Arc<Mutex<Idle>>);
+
+/// The buffers that nobody uses now, those that came back last at the end.
+#[derive(Default)]
+struct Idle {
+    buffers: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Memory with something in its front. As a slice it is that.
+pub struct Buffer {
+    /// All of it has been written to at some time.
+    memory: Vec<u8>,
+    filled: usize,
+    home: Buffers,
+}
+
+impl Buffers {
+    /// A buffer with room for so many bytes, and perhaps for more.
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
+    pub fn take(&self, bytes: usize) -> Result<Buffer, TryReserveError> {
+        let memory = self.lock().find(bytes).unwrap_or_default();
+        let mut buffer = Buffer { memory, filled: 0, home: self.clone() };
+        let room = if bytes < UNIT { bytes } else { bytes.checked_next_multiple_of(UNIT).unwrap_or(bytes) };
+        buffer.grow(room)?;
+        Ok(buffer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        // The list is whole between any two statements that change it, so a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    /// One that is large enough, but not so large that it would be wasted, and still warm if possible.
+    fn find(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        let fits = |buffer: &Vec<u8>| buffer.len() >= bytes && buffer.len() / 2 <= bytes;
+        let place = self.buffers.iter().rposition(fits).filter(|_| bytes >= UNIT)?;
+        let buffer = self.buffers.remove(place)?;
+        self.bytes -= buffer.len();
+        Some(buffer)
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if !(UNIT..=IDLE_BYTES).contains(&buffer.len()) {
+            return;
+        }
+        self.bytes += buffer.len();
+        self.buffers.push_back(buffer);
+        while self.bytes > IDLE_BYTES
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.bytes -= oldest.len();
+        }
+    }
+}
+
+impl Buffer {
+    /// How many bytes there is room for in all.
+    pub fn room(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Makes room for so many bytes in all.
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
+    pub fn grow(&mut self, room: usize) -> Result<(), TryReserveError> {
+        if let Some(more) = room.checked_sub(self.memory.len()) {
+            self.memory.try_reserve_exact(more)?;
+            self.memory.resize(room, 0);
+        }
+        Ok(())
+    }
+
+    /// All of the memory: what is filled, and what was there at some time.
+    pub fn memory(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    /// Says that so many bytes at the front hold something; no more than there is room for.
+    pub fn set_filled(&mut self, bytes: usize) {
+        self.filled = bytes.min(self.memory.len());
+    }
+
+    /// Appends bytes, for which room is made.
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), TryReserveError> {
+        let end = self.filled + bytes.len();
+        if end > self.memory.len() {
+            self.grow(end.max(self.memory.len().saturating_mul(2)))?;
+        }
+        self.memory[self.filled..end].copy_from_slice(bytes);
+        self.filled = end;
+        Ok(())
+    }
+
+    /// What it holds, to be shared. The memory is used again when nobody has it any more.
+    pub fn share(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.filled]
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        self.home.lock().keep(memory);
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("filled", &self.filled).field("room", &self.room()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_comes_back_with_the_last_slice() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(100_000).unwrap();
+        buffer.append(b"something").unwrap();
+        let place = buffer.as_ptr();
+        let shared = buffer.share();
+        let slice = shared.slice(4..);
+        drop(shared);
+        assert_eq!(buffers.lock().bytes, 0);
+        assert_eq!(slice, &b"thing"[..]);
+        drop(slice);
+        assert_eq!(buffers.lock().bytes, 2 * UNIT);
+        let again = buffers.take(70_000).unwrap();
+        assert!(again.is_empty());
+        assert_eq!((again.as_ptr(), again.room()), (place, 2 * UNIT));
+    }
+
+    #[test]
+    fn little_is_kept_and_nothing_is_wasted() {
+        let buffers = Buffers::default();
+        let all: Vec<Buffer> = (1..=40).map(|size| buffers.take(size * UNIT).unwrap()).collect();
+        drop(all);
+        let kept = buffers.lock().bytes;
+        assert!(kept <= IDLE_BYTES && kept > IDLE_BYTES - 40 * UNIT, "{kept}");
+        assert!(buffers.take(UNIT).unwrap().room() <= 2 * UNIT);
+        assert_eq!(buffers.take(10).unwrap().room(), 10);
+        drop(buffers.take(IDLE_BYTES + 1).unwrap());
+        assert!(buffers.lock().bytes <= IDLE_BYTES);
+    }
+
+    #[test]
+    fn what_is_appended_finds_room() {
+        let mut buffer = Buffers::default().take(3).unwrap();
+        let bytes: Vec<u8> = (0..=255).collect();
+        for part in bytes.chunks(7) {
+            buffer.append(part).unwrap();
+        }
+        assert_eq!(*buffer, bytes);
+    }
+}
