@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::playback::{self, Command, Range, Repeat};
 use crate::recording::{ChannelId, OpenOptions, Problems, Recording, TopicSelection};
 use crate::replay::{self, ReplayOptions, Start, WaitFor};
-use crate::server::{Happening, SessionMode, Tally, ws_url};
+use crate::server::{self, Happening, SessionMode, Tally, ws_url};
 
 /// Why something could not be done, in words.
 #[derive(Debug)]
@@ -233,7 +232,7 @@ impl Replay {
         let channels = recording.channels_matching(&wait_for).map_err(Error::new)?;
         options.wait_for = WaitFor { channels, ..options.wait_for };
         let range = replay::range(&recording, &options).map_err(Error::new)?;
-        let listener = TcpListener::bind(address)
+        let listener = server::listen(address)
             .await
             .map_err(|error| Error::new(format!("can't listen on {address}: {error}")))?;
         let topics: Arc<[String]> =

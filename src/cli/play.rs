@@ -21,7 +21,7 @@ use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, 
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
 use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions, WaitFor, WaitedTooLong};
-use fgplay::server::{Links, SessionMode, Tls, Traffic};
+use fgplay::server::{self as serving, Links, SessionMode, Tls, Traffic};
 use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
@@ -262,7 +262,7 @@ fn name(paths: &[PathBuf]) -> String {
 async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
     // Addresses of IP version 6 are often written as they are in a URL.
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let listener = TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
+    let listener = serving::listen((host, port)).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {port} on {host} is in use, perhaps by another fgplay; choose another one with --port, or \
              --port 0 for any that is free"

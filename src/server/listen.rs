@@ -1,0 +1,51 @@
+//! Takes a port.
+
+use std::io;
+
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
+
+/// How many connections the system keeps that were not accepted yet. Who comes when there are more tries again after
+/// a second, so a crowd should not be too much.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first of these addresses where that is possible. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// What the system says to the last of them.
+pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "there is no such address");
+    for address in lookup_host(addresses).await? {
+        let listen = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Elsewhere it would let two programs share a port.
+            #[cfg(not(windows))]
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        match listen() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn takes_the_first_address_that_is_free() {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let any = "127.0.0.1:0".parse().unwrap();
+            let first = listen(any).await.unwrap();
+            let taken: SocketAddr = first.local_addr().unwrap();
+            assert_eq!(listen(taken).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let second = listen(&[taken, any][..]).await.unwrap();
+            assert_ne!(second.local_addr().unwrap(), taken);
+        });
+    }
+}
