@@ -18,6 +18,8 @@ mod hub;
 mod limits;
 mod links;
 mod listen;
+#[doc(hidden)]
+pub mod measuring;
 mod outbox;
 mod parameters;
 mod records;

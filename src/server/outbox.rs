@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use batch::{Batch, Written};
+pub(super) use batch::Batch;
+use batch::Written;
 use lag::Lag;
 pub use lateness::Lateness;
 pub use waiting::Tally;
@@ -509,23 +510,30 @@ impl Outbox {
         self.pen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out as much as one write should have; waits until there is something. `false` when the queue is
-    /// finished and empty.
+    /// Takes out as much as one write should have, instead of writing it. `false` when the queue is finished and empty.
+    pub fn take_batch(&self, batch: &mut Batch) -> bool {
+        let mut state = self.lock();
+        if state.take(batch) {
+            self.large_taken.notify_one();
+        }
+        self.tell_room(&mut state);
+        !batch.is_empty() || !state.finished
+    }
+
+    /// How many messages were taken out so far.
+    pub fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// As [`take_batch`](Self::take_batch), but waits until there is something.
     #[cfg(test)]
     pub async fn next_batch(&self, batch: &mut Batch) -> bool {
         loop {
-            {
-                let mut state = self.lock();
-                if state.take(batch) {
-                    self.large_taken.notify_one();
-                }
-                self.tell_room(&mut state);
-                if !batch.is_empty() {
-                    return true;
-                }
-                if state.finished {
-                    return false;
-                }
+            if !self.take_batch(batch) {
+                return false;
+            }
+            if !batch.is_empty() {
+                return true;
             }
             self.filled.notified().await;
         }
