@@ -1,9 +1,11 @@
-//! How long a jump takes in a recording of 2 GB: from the request to the state before the new position and to
-//! the first message after it.
+//! How long it takes to open a recording of 2 GB, with an index and without, and to jump in it: from the request to
+//! the state before the new position and to the first message after it.
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/decompress.rs"]
+mod decompress;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/program.rs"]
 mod program;
@@ -11,9 +13,11 @@ mod program;
 #[path = "support/shapes.rs"]
 mod shapes;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::Client;
+use decompress::decompress;
 use mcap::Compression;
 use program::Fgplay;
 use shapes::{ROBOT, START};
@@ -21,6 +25,9 @@ use shapes::{ROBOT, START};
 /// 14 MB a second, of which half is noise: 2 GB as zstd leaves it.
 const SECONDS: u64 = 288;
 const SEEKS: usize = 100;
+const OPENINGS: usize = 20;
+/// Of what takes seconds.
+const SCANS: usize = 5;
 
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -30,7 +37,10 @@ fn main() {
     // Into the page cache.
     std::io::copy(&mut std::fs::File::open(&path).expect("the file"), &mut std::io::sink())
         .expect("the file");
-    println!("{} of {SECONDS} s, {:.2} GB (zstd), {SEEKS} random seeks", ROBOT.name, size as f64 / 1e9);
+    println!("{} of {SECONDS} s, {:.2} GB (zstd)", ROBOT.name, size as f64 / 1e9);
+    opening(&path);
+    scanning(&path, &folder.path().join("cut.mcap"));
+    println!("{SEEKS} random seeks");
 
     let server = Fgplay::start([path.to_str().expect("a path"), "--start-paused"]);
     let mut client = Client::connect(server.port, "foxglove.websocket.v1").expect("a connection");
@@ -50,6 +60,49 @@ fn main() {
     report("first message after", flows);
     let (_, memory) = server.usage();
     println!("memory at most: {:.1} MB", memory as f64 / 1e6);
+}
+
+/// With an index: until a client is connected, and from its subscription to the first message.
+fn opening(path: &Path) {
+    let (mut connected, mut first) = (Vec::new(), Vec::new());
+    for _ in 0..OPENINGS {
+        let started = Instant::now();
+        let server = Fgplay::start([path.to_str().expect("a path")]);
+        let mut client = Client::connect(server.port, "foxglove.websocket.v1").expect("a connection");
+        connected.push(started.elapsed());
+        client.subscribe_to_all(ROBOT.topics.len()).expect("the channels");
+        let subscribed = Instant::now();
+        loop {
+            let frame = client.next().expect("a stream");
+            if frame.kind == 2 && frame.head[0] == 1 {
+                break;
+            }
+        }
+        first.push(subscribed.elapsed());
+    }
+    report("connected after", connected);
+    report("then first message", first);
+}
+
+/// Without an index: how long the scan takes, as a ratio to reading and decompressing all chunks on one thread.
+fn scanning(path: &Path, cut: &Path) {
+    let bytes = std::fs::read(path).expect("the recording");
+    let summary = mcap::read::footer(&bytes).expect("a footer").summary_start as usize;
+    std::fs::write(cut, &bytes[..summary]).expect("room on the disk");
+    drop(bytes);
+    let (mut scans, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..SCANS {
+        bare.push(decompress(path));
+        let started = Instant::now();
+        let _server = Fgplay::start([cut.to_str().expect("a path")]);
+        scans.push(started.elapsed());
+    }
+    report("without an index", scans.clone());
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64()
+    };
+    println!("{:.2} times as long as reading and decompressing", median(&mut scans) / median(&mut bare));
 }
 
 /// Goes to `target` and plays. Gives how long it took until the last message before it was there for every

@@ -14,6 +14,8 @@
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/decompress.rs"]
+mod decompress;
 #[path = "support/limit.rs"]
 mod limit;
 #[allow(dead_code, reason = "each bench uses a part of it")]
@@ -28,8 +30,9 @@ mod shapes;
 mod slow;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use decompress::decompress;
 use mcap::Compression;
 use program::{Fgplay, Peer, connect};
 use run::{Manner, Run, median, quantile, take};
@@ -158,29 +161,6 @@ fn compression_name(compression: Option<Compression>) -> &'static str {
 
 fn limit(path: &str, pace: &str, clients: usize) -> Peer {
     Peer::this_program(&["limit", path, pace, &clients.to_string()])
-}
-
-/// How long it takes to read the chunks of a recording and to decompress them, on one thread.
-fn decompress(path: &Path) -> Duration {
-    let bytes = std::fs::read(path).expect("the recording");
-    let summary = mcap::Summary::read(&bytes).expect("a recording").expect("a summary");
-    drop(bytes);
-    let start = Instant::now();
-    let mut file = std::fs::File::open(path).expect("the recording");
-    let (mut packed, mut unpacked) = (Vec::new(), Vec::new());
-    let mut decoder = zstd::bulk::Decompressor::new().expect("a decoder");
-    for chunk in &summary.chunk_indexes {
-        use std::io::{Read as _, Seek as _, SeekFrom};
-        let head = 8 + 8 + 8 + 4 + 4 + chunk.compression.len() as u64 + 8 + 9;
-        file.seek(SeekFrom::Start(chunk.chunk_start_offset + head)).expect("the chunk");
-        packed.resize(chunk.compressed_size as usize, 0);
-        file.read_exact(&mut packed).expect("the chunk");
-        if chunk.compression == "zstd" {
-            unpacked.resize(chunk.uncompressed_size as usize, 0);
-            decoder.decompress_to_buffer(&packed, &mut unpacked[..]).expect("the chunk");
-        }
-    }
-    start.elapsed()
 }
 
 impl Bench {
