@@ -238,7 +238,7 @@ impl Default for OpenOptions {
             strict: false,
             max_chunk_bytes: 1 << 30,
             ignore_index: false,
-            chunk_cache_bytes: 16 << 20,
+            chunk_cache_bytes: 4 << 20,
         }
     }
 }

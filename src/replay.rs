@@ -33,7 +33,7 @@ const SETTLED_AT_LAST: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Which part of the read-ahead a timeline gets that only one client watches: there may be many of them.
-const OWN_SHARE: usize = 8;
+const OWN_SHARE: usize = 4;
 
 /// How many threads read the recording. Two, so that who seeks does not wait for who reads far ahead.
 const READERS: usize = 2;
@@ -118,7 +118,7 @@ pub struct ReplayOptions {
     pub skip_gaps: Option<Duration>,
     /// A directory with files that clients may fetch.
     pub assets: Option<PathBuf>,
-    /// How many bytes of the recording are read ahead of time; an eighth of that for each timeline where every
+    /// How many bytes of the recording are read ahead of time; a quarter of that for each timeline where every
     /// client has its own.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
@@ -156,7 +156,7 @@ impl Default for ReplayOptions {
             loop_gap: Duration::ZERO,
             skip_gaps: None,
             assets: None,
-            read_ahead: 16 * 1024 * 1024,
+            read_ahead: 8 * 1024 * 1024,
             client_buffer: 32 * 1024 * 1024,
             client_lag: Duration::from_secs(2),
             remembered_clients: 0,

@@ -295,7 +295,7 @@ pub(super) struct Reading {
     pub max_chunk_size: usize,
 
     /// How much of what was decompressed is kept for whoever reads it next (bytes, or like 64MiB); by default
-    /// 16MiB, and 64MiB with --session client.
+    /// 4MiB, and 64MiB with --session client.
     #[arg(long, value_name = "BYTES", value_parser = byte_count)]
     pub chunk_cache: Option<usize>,
 }

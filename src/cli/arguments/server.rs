@@ -57,8 +57,9 @@ pub(in crate::cli) struct ServerArguments {
     #[arg(long, value_name = "S", default_value = "2", value_parser = longer_than_nothing, allow_hyphen_values = true)]
     pub client_lag: Duration,
 
-    /// How much of the recording is read before it is due (bytes, or like 16MiB).
-    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = byte_count)]
+    /// How much of the recording is read before it is due (bytes, or like 16MiB). More costs speed, since it
+    /// has gone from the processor's caches when it is sent.
+    #[arg(long, value_name = "BYTES", default_value = "8MiB", value_parser = byte_count)]
     pub read_ahead: usize,
 
     /// Serve with TLS (wss:// and https://): the certificate, and those that vouch for it, as PEM. Read again on
