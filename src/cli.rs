@@ -3,10 +3,12 @@
 mod arguments;
 mod check;
 mod descriptors;
+mod end;
 mod files;
 mod info;
 mod play;
 mod report;
+mod signals;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -28,6 +30,8 @@ enum Outcome {
     DataLost,
     /// A check has found something.
     Found,
+    /// The user would not wait until everybody has heard that it ends.
+    Abandoned,
 }
 
 /// Why a run ended early.
@@ -39,9 +43,10 @@ enum Failure {
 }
 
 /// Parses the command line, runs it, and gives the exit code: 0 done, 1 failed, 2 wrong arguments, 3 done but
-/// data was skipped or lost, or a check has found something.
+/// data was skipped or lost, or a check has found something; 130 where a second signal ended it.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::read();
+    let as_json = arguments.logs_json();
     let result = match &arguments.subcommand {
         Some(Subcommand::Info(info)) => info::run(info),
         Some(Subcommand::Check(check)) => check::run(check),
@@ -49,7 +54,8 @@ pub(crate) fn main() -> ExitCode {
         None => play::run(arguments),
     };
     if let Err(failure) = &result {
-        last_words(format!("fgplay: {failure}"));
+        let text = failure.to_string();
+        last_words(if as_json { json_line(&text) } else { format!("fgplay: {text}") });
     }
     ExitCode::from(exit_code(&result))
 }
@@ -59,8 +65,15 @@ fn exit_code(result: &Result<Outcome, Failure>) -> u8 {
     match result {
         Ok(Outcome::Done) => 0,
         Ok(Outcome::DataLost | Outcome::Found) => 3,
+        Ok(Outcome::Abandoned) => 130,
         Err(failure) => failure.exit_code(),
     }
+}
+
+/// A line as `--log-format json` has them.
+fn json_line(text: &str) -> String {
+    let timestamp = jiff::Timestamp::now().to_string();
+    serde_json::json!({"timestamp": timestamp, "level": "ERROR", "message": text}).to_string()
 }
 
 fn completions(shell: Shell) -> Result<Outcome, Failure> {

@@ -322,6 +322,22 @@ fn describe_io(error: &std::io::Error) -> String {
     }
 }
 
+/// Why a message or a chunk (`what`) of an open file is not played, what follows, and what to do. To be told once:
+/// it is said of all that can't be read.
+fn describe_loss(error: &std::io::Error, what: &str) -> String {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return format!(
+            "the file has become shorter since it was opened; this {what} is skipped, and so is every other that is \
+             not there any more; play it again once nothing writes to it"
+        );
+    }
+    format!(
+        "the {what} can't be read ({}); it is skipped, and so is every other that can't be read; see whether the \
+         disk is sound, and play a copy",
+        describe_io(error)
+    )
+}
+
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -4,6 +4,7 @@
 //! becomes a `session`, which the `hub` knows. What waits for a client is in its `outbox`.
 //! `assets` finds the files that clients fetch.
 
+mod accept;
 mod access;
 mod assets;
 mod catalog;
@@ -33,8 +34,10 @@ mod wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -57,9 +60,6 @@ use crate::recording::{Channel, Density, Problems};
 use catalog::Catalog;
 use hub::Hub;
 use limits::Places;
-
-/// How long to wait before connections are accepted again where the system has no more descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many connections may be open that are no clients, or not yet.
 const CONNECTIONS: usize = 4096;
@@ -176,10 +176,11 @@ impl Server {
             started: Instant::now(),
             access: Arc::new(options.access.clone()),
             tls: options.tls.clone(),
+            not_accepted: Arc::default(),
             places: Arc::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
         };
-        let accepting = tokio::spawn(accept(listener, door));
+        let accepting = tokio::spawn(accept::accept(listener, door));
         let watching =
             [tokio::spawn(hub::watch(Arc::clone(&hub))), tokio::spawn(hub::tell(Arc::clone(&hub)))];
         Ok(Server { address, hub, shutdown, accepting, watching, sessions })
@@ -281,33 +282,10 @@ struct Door {
     started: Instant,
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
+    /// How often no connection could be accepted.
+    not_accepted: Arc<AtomicU64>,
     /// For clients.
     places: Arc<Places>,
     /// For connections that are no clients, or not yet.
     connections: Arc<Semaphore>,
-}
-
-async fn accept(listener: TcpListener, door: Door) {
-    let mut failing = false;
-    loop {
-        match listener.accept().await {
-            Ok((socket, address)) => {
-                failing = false;
-                // Who comes when there are so many already is sent away without a word.
-                if let Ok(permit) = Arc::clone(&door.connections).try_acquire_owned() {
-                    let serving = http::serve(socket, address, door.clone());
-                    tokio::spawn(async move {
-                        serving.await;
-                        drop(permit);
-                    });
-                }
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!("can't accept connections for now, trying again: {error}");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }

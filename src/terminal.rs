@@ -66,9 +66,16 @@ impl Terminal {
     }
 }
 
+impl Terminal {
+    /// Waits until all is written that was said, not for long.
+    pub fn flush(&self) {
+        self.voice.flush();
+    }
+}
+
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.voice.flush();
+        self.flush();
     }
 }
 

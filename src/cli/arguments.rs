@@ -13,7 +13,8 @@ mod server;
 
 pub(super) use server::ServerArguments;
 
-use crate::terminal::TerminalOptions;
+use super::json_line;
+use crate::terminal::{TerminalOptions, last_words};
 use fgplay::playback::{Rate, Repeat};
 use fgplay::recording::{OpenOptions, TopicError, TopicSelection};
 use fgplay::time::{Timestamp, parse_duration};
@@ -389,7 +390,18 @@ pub(super) fn command() -> Command {
 impl Arguments {
     /// Reads the command line of this process; ends it where that is not to be understood.
     pub fn read() -> Self {
-        Arguments::parse(std::env::args_os()).unwrap_or_else(|error| error.exit())
+        Arguments::parse(std::env::args_os()).unwrap_or_else(|error| {
+            if !error.use_stderr() || !wants_json(std::env::args_os()) {
+                error.exit()
+            }
+            last_words(json_line(&in_one_line(&error.to_string())));
+            std::process::exit(error.exit_code())
+        })
+    }
+
+    /// Whether log lines are JSON.
+    pub fn logs_json(&self) -> bool {
+        self.output.log_format == LogFormat::Json
     }
 
     /// Reads a command line, of which the first word is the program's name. A recording after `--loop` goes
@@ -411,6 +423,19 @@ impl Arguments {
         }
         Ok(arguments)
     }
+}
+
+/// Whether log lines are to be JSON, by a command line that can't be read as a whole.
+fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<_> = words.collect();
+    words.iter().any(|word| word == "--log-format=json")
+        || words.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json")
+}
+
+/// What is wrong, of a text that goes on with how it is used.
+fn in_one_line(error: &str) -> String {
+    let what = error.split("\n\nUsage:").next().unwrap_or(error).trim_start_matches("error: ");
+    what.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Playback {

@@ -14,21 +14,20 @@ use tokio::sync::Notify;
 use super::arguments::{
     Arguments, AtEnd, Control, LogFormat, LoopTime, Output, ServerArguments, Session, Start,
 };
+use super::end::{End, sum_up};
 use super::report::{self, Report};
+use super::signals::{Asked, Signals};
 use super::{Failure, Outcome, exit_code};
 use super::{descriptors, files};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, Problems, Recording};
-use fgplay::replay::{self, BrokenOff, Replay, ReplayOptions, WaitFor, WaitedTooLong};
+use fgplay::replay::{self, Replay, ReplayOptions, WaitFor};
 use fgplay::server::{self as serving, Links, SessionMode, Tls, Traffic};
 use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
 const LOSSES_TOLD: usize = 9;
-
-/// Signals that come so soon after each other count as one.
-const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
 /// The options that name files to be written.
 const READY_FILE: &str = "--ready-file";
@@ -127,18 +126,23 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         let started = Instant::now();
         let (end, traffic) = play(&mut replay, &limits, signals, keys, &terminal).await;
         let result = sum_up(&end, &problems, traffic);
-        if let Some(path) = &playback.report {
-            let report = Report {
-                name: &options.name,
-                topics: &topics,
-                range,
-                outcome: end.name(),
-                exit_code: exit_code(&result),
-                error: result.as_ref().err().map(Failure::to_string),
-                elapsed: started.elapsed(),
-            };
-            files::write_whole(path, &report.to_json(&replay.records(), &problems), REPORT)?;
+        let report = Report {
+            name: &options.name,
+            topics: &topics,
+            range,
+            outcome: end.name(),
+            exit_code: exit_code(&result),
+            error: result.as_ref().err().map(Failure::to_string),
+            elapsed: started.elapsed(),
+        };
+        let written = match &playback.report {
+            Some(path) => files::write_whole(path, &report.to_json(&replay.records(), &problems), REPORT),
+            None => Ok(()),
+        };
+        if end == End::Abandoned {
+            leave(&terminal, written, report.exit_code);
         }
+        written?;
         result
     });
     // What still reads somewhere is not waited for.
@@ -452,11 +456,20 @@ async fn play(
         traffic = replay.stop() => traffic,
         // Asked twice, it does not wait for anybody any more.
         _ = signals.next() => {
-            drop(keys);
-            std::process::exit(130);
+            end = End::Abandoned;
+            replay.traffic()
         }
     };
     (end, traffic)
+}
+
+/// Ends the program without waiting for its threads.
+fn leave(terminal: &Terminal, written: anyhow::Result<()>, exit_code: u8) -> ! {
+    if let Err(error) = written {
+        tracing::error!("{error:#}");
+    }
+    terminal.flush();
+    std::process::exit(exit_code.into())
 }
 
 /// Waits until then; without end where there is no such time.
@@ -464,222 +477,5 @@ async fn until(time: Option<tokio::time::Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Says what was sent and lost, and how that is to be taken.
-fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
-    tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
-    if let Some(places) = lost_places(problems) {
-        tracing::warn!("data of the recording was skipped or lost in {places}; see the warnings above");
-    }
-    if traffic.undelivered > 0 {
-        tracing::warn!(
-            "{} messages were not delivered to clients that took nothing any more",
-            count(traffic.undelivered)
-        );
-    }
-    if traffic.dropped > 0 {
-        tracing::warn!(
-            "{} messages were dropped for clients that took less than was played",
-            traffic.dropped
-        );
-    }
-    match end {
-        End::Damaged => Err(Failure::Failed(anyhow::anyhow!(
-            "stopped, since data is lost and --strict takes that as an error"
-        ))),
-        End::BrokenOff(error) => Err(Failure::Failed((*error).into())),
-        End::WaitedTooLong(error) => Err(Failure::Failed(error.clone().into())),
-        End::TimedOut(timeout) => Err(Failure::Failed(anyhow::anyhow!(
-            "stopped: it was not over after {} (--timeout)",
-            format_duration(*timeout)
-        ))),
-        End::Stopped | End::Drained => Ok(Outcome::Done),
-        End::CutOff => Ok(Outcome::DataLost),
-        End::Over if problems.data_lost() || traffic.dropped + traffic.undelivered > 0 => {
-            Ok(Outcome::DataLost)
-        }
-        End::Over => Ok(Outcome::Done),
-    }
-}
-
-/// "3 places", where data is lost. Of the problems that are only counted nobody knows what they cost, so
-/// beside them it is "at least 3 places".
-fn lost_places(problems: &Problems) -> Option<String> {
-    let listed = problems.list().iter().filter(|problem| problem.data_lost).count().max(1) as u64;
-    let at_least = if problems.beyond() > 0 { "at least " } else { "" };
-    let places = if listed == 1 { "place" } else { "places" };
-    problems.data_lost().then(|| format!("{at_least}{} {places}", count(listed)))
-}
-
-/// Why playing ends.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum End {
-    /// The recording is over.
-    Over,
-    /// The recording is over, and some clients did not get all of it in time.
-    CutOff,
-    /// The system asked for it, and the clients get what waits for them.
-    Drained,
-    /// Those that playback waits for did not come.
-    WaitedTooLong(WaitedTooLong),
-    /// It took longer than the user allowed.
-    TimedOut(Duration),
-    /// The user asked for it.
-    Stopped,
-    /// Data is lost, and the user wanted none lost.
-    Damaged,
-    /// The program has a fault.
-    BrokenOff(BrokenOff),
-}
-
-impl End {
-    /// In a word, for a report.
-    fn name(&self) -> &'static str {
-        match self {
-            End::Over => "over",
-            End::CutOff => "cut off",
-            End::Drained | End::Stopped => "stopped",
-            End::WaitedTooLong(_) => "waited too long",
-            End::TimedOut(_) => "timed out",
-            End::Damaged => "damaged",
-            End::BrokenOff(_) => "broken off",
-        }
-    }
-}
-
-/// The signals that ask a program to end.
-struct Signals {
-    /// When the last one came that counted.
-    last: Option<Instant>,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    hang_up: Option<tokio::signal::unix::Signal>,
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Asked {
-    /// To end at once: somebody sits in front of it.
-    Interrupt,
-    /// To end: the system wants it so.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has such a signal"))]
-    Terminate,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn listen(reloads: bool) -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).context("can't listen for signals");
-        Ok(Signals {
-            last: None,
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            // With a certificate it says that there is a new one.
-            hang_up: if reloads { None } else { Some(listen(SignalKind::hangup())?) },
-        })
-    }
-
-    #[cfg(not(unix))]
-    fn listen(_: bool) -> anyhow::Result<Self> {
-        Ok(Signals { last: None })
-    }
-
-    /// Waits for the next one. What comes right after another one is the same: `timeout` and terminals send a
-    /// signal to a program, and to the group that it is in.
-    async fn next(&mut self) -> Asked {
-        loop {
-            let asked = self.any().await;
-            let now = Instant::now();
-            if self.last.is_none_or(|last| now.duration_since(last) > SAME_SIGNAL) {
-                self.last = Some(now);
-                return asked;
-            }
-        }
-    }
-
-    async fn any(&mut self) -> Asked {
-        #[cfg(unix)]
-        let hung_up = async {
-            match &mut self.hang_up {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::Interrupt,
-            _ = self.terminate.recv() => Asked::Terminate,
-            _ = hung_up => Asked::Interrupt,
-        }
-        #[cfg(not(unix))]
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Asked::Interrupt,
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use fgplay::recording::{Place, Problem, ProblemKind};
-
-    fn report(problems: &Problems, lines: std::ops::Range<u64>, data_lost: bool) {
-        for line in lines {
-            let (path, text) = ("a.jsonl".into(), "it is odd".into());
-            problems.report(Problem {
-                path,
-                place: Place::Line(line),
-                kind: ProblemKind::Line,
-                text,
-                data_lost,
-            });
-        }
-    }
-
-    #[test]
-    fn only_places_known_to_lose_data_are_counted_as_such() {
-        let problems = Problems::default();
-        report(&problems, 0..700, false);
-        assert_eq!(lost_places(&problems), None);
-        report(&problems, 700..701, true);
-        assert_eq!(lost_places(&problems).as_deref(), Some("1 place"));
-        report(&problems, 701..703, true);
-        assert_eq!(lost_places(&problems).as_deref(), Some("3 places"));
-        report(&problems, 703..5000, false);
-        assert!(problems.beyond() > 0);
-        assert_eq!(lost_places(&problems).as_deref(), Some("at least 3 places"));
-    }
-
-    #[test]
-    fn a_place_that_is_not_remembered_is_one_at_least() {
-        let problems = Problems::default();
-        report(&problems, 0..5000, false);
-        report(&problems, 5000..5001, true);
-        assert_eq!(lost_places(&problems).as_deref(), Some("at least 1 place"));
-    }
-
-    #[test]
-    fn how_it_ended_decides_the_exit_code() {
-        let code = |end, data_lost, dropped| {
-            let problems = Problems::default();
-            report(&problems, 0..1, data_lost);
-            exit_code(&sum_up(&end, &problems, Traffic { dropped, ..Traffic::default() }))
-        };
-        assert_eq!(code(End::Over, false, 0), 0);
-        assert_eq!(code(End::Over, true, 0), 3);
-        assert_eq!(code(End::Over, false, 1), 3);
-        assert_eq!(code(End::CutOff, false, 0), 3);
-        assert_eq!(code(End::Stopped, true, 1), 0);
-        assert_eq!(code(End::Drained, true, 1), 0);
-        assert_eq!(code(End::TimedOut(Duration::ZERO), false, 0), 1);
-        assert_eq!(code(End::Damaged, true, 0), 1);
-        assert_eq!(code(End::BrokenOff(BrokenOff), false, 0), 1);
     }
 }

@@ -49,6 +49,7 @@ impl Report<'_> {
             "error": self.error,
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "messages": tally(&total),
+            "unread_messages": problems.unread(),
             "lateness_ms": lateness(&records.lateness),
             "topics": self.topics(&records.topics),
             "clients": clients,

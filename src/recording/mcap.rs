@@ -26,7 +26,7 @@ use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
     Attachment, ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Place, ProblemKind, Problems,
-    Reader, ScanProgress, Search, Source, Summary,
+    Reader, ScanProgress, Search, Source, Summary, describe_loss,
 };
 use crate::time::Timestamp;
 
@@ -74,6 +74,8 @@ struct Shared {
     /// Whether it was told that the index has wrong times: a writer that makes one such entry mostly makes
     /// all so.
     wrong_times_told: AtomicBool,
+    /// Whether it was told that spans can't be read any more.
+    unreadable_told: AtomicBool,
     cache: Arc<ChunkCache>,
     /// The file's number in the cache.
     file: u32,
@@ -135,12 +137,26 @@ impl Shared {
 
     /// Tells that a span can't be played, and how many messages that costs, as far as it is known.
     fn tell_damage(&self, span: &Span, damage: &Damage) {
-        let messages = span.messages.or_else(|| {
+        let text = skipped(&damage.to_string(), self.messages_of(span).unwrap_or(0));
+        self.problems.lost_by(damage.kind(), &self.path, Place::Offset(span.offset), text);
+    }
+
+    /// As [`tell_damage`](Self::tell_damage), while it plays: where the system does not give the bytes of one span,
+    /// it mostly does not give those of the next ones either, and that is told once.
+    fn tell_unplayed(&self, span: &Span, damage: &Damage) {
+        let Damage::Io(error) = damage else { return self.tell_damage(span, damage) };
+        if !self.unreadable_told.swap(true, Ordering::Relaxed) {
+            let text = describe_loss(error, "chunk");
+            self.problems.lost_by(damage.kind(), &self.path, Place::Offset(span.offset), text);
+        }
+    }
+
+    /// How many messages a span has, as far as it is known.
+    fn messages_of(&self, span: &Span) -> Option<u64> {
+        span.messages.or_else(|| {
             let counts = count_indexed(&*self.source, span.offset + span.length, span.index_length)?;
             Some(counts.iter().map(|(_, count)| count).sum())
-        });
-        let text = skipped(&damage.to_string(), messages.unwrap_or(0));
-        self.problems.lost_by(damage.kind(), &self.path, Place::Offset(span.offset), text);
+        })
     }
 
     /// Tells, once for the file, that a loaded span has messages at other times than the index says.
@@ -232,6 +248,7 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         problems: Arc::clone(&context.problems),
         start: summary.time_range.map_or(0, |(start, _)| start.as_nanos()),
         wrong_times_told: AtomicBool::new(false),
+        unreadable_told: AtomicBool::new(false),
         file: context.cache.file(),
         cache: Arc::clone(&context.cache),
         loaders: Mutex::default(),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where in a file something is.
@@ -81,6 +82,7 @@ const REMEMBERED: usize = 1000;
 /// warnings.
 pub struct Problems {
     state: Mutex<State>,
+    unread: AtomicU64,
     listener: Box<dyn Fn(&Problem) + Send + Sync>,
 }
 
@@ -110,7 +112,7 @@ impl State {
 impl Problems {
     /// Collects problems, and tells each new one to `listener` as it comes.
     pub fn new(listener: impl Fn(&Problem) + Send + Sync + 'static) -> Self {
-        Problems { state: Mutex::default(), listener: Box::new(listener) }
+        Problems { state: Mutex::default(), unread: AtomicU64::new(0), listener: Box::new(listener) }
     }
 
     /// Takes a problem, unless it is known already.
@@ -149,6 +151,17 @@ impl Problems {
     /// Takes a problem of some kind that is good to know, but loses nothing.
     pub(crate) fn note_of(&self, kind: ProblemKind, path: &Path, place: Place, text: impl Into<String>) {
         self.report(Problem { path: path.into(), place, kind, text: text.into(), data_lost: false });
+    }
+
+    /// Counts messages that were to be played, and could not be read. That it is so is told as a problem.
+    pub(crate) fn count_unread(&self, messages: u64) {
+        self.unread.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// How many messages were to be played so far and could not be read, those of a loop each time. Of a chunk
+    /// that can't be read all messages count, and where nothing says how many those are, one.
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// The problems so far, in the order in which they were met.

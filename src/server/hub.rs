@@ -204,6 +204,11 @@ impl Hub {
         self.shared.as_ref()
     }
 
+    /// What is wrong with the recording, as far as it is known.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
     pub fn presence(&self) -> watch::Receiver<Presence> {
         self.presence.subscribe()
     }

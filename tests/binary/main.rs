@@ -5,6 +5,7 @@ mod arguments;
 mod check;
 mod client;
 mod control;
+mod faults;
 mod fixtures;
 mod http;
 mod limits;

@@ -30,7 +30,11 @@ pub struct Server {
 impl Server {
     /// Starts it on a free port, and waits until it says that it takes connections.
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        let mut command = fgplay(arguments);
+        Server::spawn(fgplay(arguments))
+    }
+
+    /// As [`start`](Self::start), by a command that the options of the program can be added to.
+    pub fn spawn(mut command: Command) -> Self {
         command.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // Read all the time, so that it never waits for us.

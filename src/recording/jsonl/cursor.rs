@@ -1,14 +1,13 @@
 //! Goes through the messages of a file that is open.
 
 use std::collections::HashSet;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::{ChannelId, ChannelMap, Cursor, Message, Place, Problems, Search, Source};
+use super::super::{ChannelId, ChannelMap, Cursor, Message, Place, Problems, Search, Source, describe_loss};
 use super::index::{Entry, Index};
 use crate::time::Timestamp;
 
@@ -20,6 +19,10 @@ const BATCH_MESSAGES: usize = 16 * 1024;
 const MAX_GAP: u64 = 64 * 1024;
 /// How many bytes are read at once, gaps and all.
 const MAX_READ: u64 = 2 << 20;
+
+/// What is told where something else stands in the place of a message.
+const CHANGED: &str = "the file has changed since it was opened; this message is skipped, and so is every other \
+    that does not stand there any more; play it again once nothing writes to it";
 
 /// How many entries of the index are looked at in one step of a search.
 const SEARCH_ENTRIES: usize = 64 * 1024;
@@ -36,9 +39,8 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     /// Tells once that a message can't be read.
-    fn tell_loss(&self, entry: &Entry, why: &str) {
+    fn tell_loss(&self, entry: &Entry, text: &str) {
         if !self.loss_told.swap(true, Ordering::Relaxed) {
-            let text = format!("{why}; this message is skipped, and any other that is not there any more");
             self.problems.lost(&self.path, Place::Offset(entry.offset), text);
         }
     }
@@ -47,12 +49,8 @@ impl OpenFile {
     fn read_one(&self, entry: &Entry) -> Option<Bytes> {
         match self.source.read_at(entry.offset, entry.length as usize) {
             Ok(data) => Some(data),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.tell_loss(entry, "the file has become shorter since it was opened");
-                None
-            }
             Err(error) => {
-                self.tell_loss(entry, &format!("the file can't be read ({error})"));
+                self.tell_loss(entry, &describe_loss(&error, "message"));
                 None
             }
         }
@@ -63,7 +61,7 @@ impl OpenFile {
     fn message(&self, wanted: Wanted) -> Option<Message> {
         let data = wanted.data?;
         if !(data.starts_with(b"{") && data.ends_with(b"}")) {
-            self.tell_loss(&wanted.entry, "the file has changed since it was opened");
+            self.tell_loss(&wanted.entry, CHANGED);
             return None;
         }
         let extra = self.index.extra(wanted.position);
@@ -177,7 +175,10 @@ impl JsonlCursor {
             rest = others;
         }
         plan.sort_unstable_by_key(|wanted| wanted.position);
-        plan.into_iter().filter_map(|wanted| self.file.message(wanted)).collect()
+        let planned = plan.len();
+        let messages: Vec<_> = plan.into_iter().filter_map(|wanted| self.file.message(wanted)).collect();
+        self.file.problems.count_unread((planned - messages.len()) as u64);
+        messages
     }
 
     /// Reads messages that lie together, in one piece.

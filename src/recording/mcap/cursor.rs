@@ -231,19 +231,16 @@ impl McapCursor {
             self.loads += 1;
         }
         let span = &self.shared.index.spans[open.key.1 as usize];
-        let bytes = match self.shared.load(open.key.1) {
-            Ok(bytes) => bytes,
-            Err(damage) => {
-                self.shared.tell_damage(span, &damage);
-                self.close(&open);
-                return None;
-            }
-        };
-        let selected = match select(&bytes, span.kind.extent(), &self.routes, std::mem::take(&mut self.spare))
-        {
+        let loaded = self.shared.load(open.key.1);
+        let selected = loaded.and_then(|bytes| {
+            let spare = std::mem::take(&mut self.spare);
+            Ok((select(&bytes, span.kind.extent(), &self.routes, spare)?, bytes))
+        });
+        let (selected, bytes) = match selected {
             Ok(selected) => selected,
             Err(damage) => {
-                self.shared.tell_damage(span, &damage);
+                self.shared.tell_unplayed(span, &damage);
+                self.shared.problems.count_unread(self.shared.messages_of(span).unwrap_or(1).max(1));
                 self.close(&open);
                 return None;
             }

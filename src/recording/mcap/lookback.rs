@@ -98,7 +98,7 @@ impl McapSearch {
         });
         let (bytes, selected) = match loaded {
             Ok(loaded) => loaded,
-            Err(damage) => return self.shared.tell_damage(span, &damage),
+            Err(damage) => return self.shared.tell_unplayed(span, &damage),
         };
         let entries = &selected.entries;
         let earlier = entries.partition_point(|entry| entry.log_time < self.before);

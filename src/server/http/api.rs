@@ -107,7 +107,7 @@ async fn health(State(door): State<Door>) -> Response {
 }
 
 async fn metrics(State(door): State<Door>) -> Response {
-    let text = describe::metrics(&door.hub, door.started);
+    let text = describe::metrics(&door);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use crate::playback::{Position, State};
 use crate::recording::ChannelId;
 use crate::server::hub::{Client, Hub};
 use crate::server::show::Show;
-use crate::server::{Lateness, Links, SessionMode, Tally};
+use crate::server::{Door, Lateness, Links, SessionMode, Tally};
 
 /// What is played.
 pub(super) fn recording(hub: &Hub, host: &str) -> Value {
@@ -147,7 +148,8 @@ fn milliseconds(lateness: &Lateness, part: f64) -> Option<f64> {
 
 /// Metrics in the text format of Prometheus
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4).
-pub(super) fn metrics(hub: &Hub, started: Instant) -> String {
+pub(super) fn metrics(door: &Door) -> String {
+    let hub = &*door.hub;
     let mut text = Metrics(String::new());
     let traffic = hub.traffic();
     let presence = *hub.presence().borrow();
@@ -157,7 +159,12 @@ pub(super) fn metrics(hub: &Hub, started: Instant) -> String {
         &[("version", env!("CARGO_PKG_VERSION")), ("recording", &hub.catalog().name)],
         1.0,
     );
-    text.single("fgplay_uptime_seconds", "gauge", "For how long it runs.", started.elapsed().as_secs_f64());
+    text.single(
+        "fgplay_uptime_seconds",
+        "gauge",
+        "For how long it runs.",
+        door.started.elapsed().as_secs_f64(),
+    );
     text.single("fgplay_clients", "gauge", "How many clients are connected.", presence.clients as f64);
     text.single(
         "fgplay_clients_total",
@@ -183,6 +190,18 @@ pub(super) fn metrics(hub: &Hub, started: Instant) -> String {
         "counter",
         "Messages that clients did not take before they were given up.",
         traffic.undelivered as f64,
+    );
+    text.single(
+        "fgplay_unread_messages_total",
+        "counter",
+        "Messages that were to be played and could not be read.",
+        hub.problems().unread() as f64,
+    );
+    text.single(
+        "fgplay_failed_accepts_total",
+        "counter",
+        "How often no connection could be accepted, mostly for want of file descriptors.",
+        door.not_accepted.load(Ordering::Relaxed) as f64,
     );
     let waiting: usize = hub.clients().iter().map(|client| client.outbox.load().1).sum();
     text.single("fgplay_waiting_bytes", "gauge", "Bytes that wait for clients.", waiting as f64);

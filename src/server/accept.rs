@@ -1,0 +1,110 @@
+//! Takes connections in, for as long as the system gives any.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+
+use super::{Door, http};
+
+/// How long to wait before connections are accepted again where the system gives none.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long nothing more is said of connections that can't be accepted: where there is no room for one, the next
+/// one often finds none either.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// Accepts connections until the task is ended.
+pub(super) async fn accept(listener: TcpListener, door: Door) {
+    let mut complaint = Complaint::default();
+    loop {
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                // Who comes when there are so many already is sent away without a word.
+                if let Ok(permit) = Arc::clone(&door.connections).try_acquire_owned() {
+                    let serving = http::serve(socket, address, door.clone());
+                    tokio::spawn(async move {
+                        serving.await;
+                        drop(permit);
+                    });
+                }
+            }
+            Err(error) if is_gone(&error) => tracing::debug!("a client left before it was accepted: {error}"),
+            Err(error) => {
+                door.not_accepted.fetch_add(1, Ordering::Relaxed);
+                if complaint.is_due(Instant::now()) {
+                    tracing::warn!("{}", describe(&error));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether only this one connection is meant.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn describe(error: &io::Error) -> String {
+    let remedy = if is_out_of_descriptors(error) {
+        "; allow it more open files (ulimit -n, or LimitNOFILE= of a systemd unit), or fewer clients (--max-clients)"
+    } else {
+        ""
+    };
+    format!(
+        "no more connections can be accepted for now ({error}): who is connected is served on, and others as soon \
+         as it is possible again{remedy}"
+    )
+}
+
+#[cfg(unix)]
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_out_of_descriptors(_: &io::Error) -> bool {
+    false
+}
+
+/// Whether to say something again that may be so for long, or come and go.
+#[derive(Debug, Default)]
+struct Complaint {
+    said: Option<Instant>,
+}
+
+impl Complaint {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.said.is_none_or(|said| now.duration_since(said) >= SILENCE);
+        if is_due {
+            self.said = Some(now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_in_a_while() {
+        let (mut complaint, start) = (Complaint::default(), Instant::now());
+        let seconds = [0, 1, 300, 599, 600, 601, 1300];
+        let said = seconds.map(|second| complaint.is_due(start + Duration::from_secs(second)));
+        assert_eq!(said, [true, false, false, false, true, false, true]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_has_no_descriptors_left_is_told_where_to_get_more() {
+        let text = describe(&rustix::io::Errno::MFILE.into());
+        assert!(text.contains("ulimit -n") && text.contains("LimitNOFILE"), "{text}");
+        assert!(!describe(&io::Error::other("odd")).contains("ulimit"));
+    }
+}
