@@ -12,6 +12,10 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
+# Licences, bans, sources and advisories of the dependencies (needs cargo-deny; the advisories, a network)
+deny:
+    cargo deny check
+
 # Play the demo recording over and over
 demo:
     cargo run --release -- testdata/demo.mcap --loop

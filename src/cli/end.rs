@@ -17,7 +17,7 @@ pub(super) fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result
     }
     if problems.unread() > 0 {
         tracing::warn!(
-            "{} messages of the recording could not be read when it played",
+            "at least {} messages of the recording could not be read when it played",
             count(problems.unread())
         );
     }

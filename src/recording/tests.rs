@@ -1,6 +1,9 @@
 //! Recordings of several files.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -327,4 +330,68 @@ fn of_equal_times_the_message_of_the_later_file_is_the_last() {
     };
     assert_eq!(maps(marked(&first, 1), marked(&second, 2)), Some(2));
     assert_eq!(maps(marked(&second, 1), marked(&first, 2)), Some(2));
+}
+
+/// A disk that can't be read any more from some place on, from some time on.
+struct FailingDisk {
+    bytes: Bytes,
+    from: u64,
+    fails: AtomicBool,
+}
+
+impl Source for FailingDisk {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.fails.load(Ordering::Relaxed) && offset + buffer.len() as u64 > self.from {
+            // EIO, on every Unix.
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Source::read_exact_at(&self.bytes, buffer, offset)
+    }
+}
+
+#[test]
+fn of_a_file_that_becomes_unreadable_the_front_plays_and_the_rest_is_told_once() {
+    const COUNT: u64 = 4000;
+    let line = |number| format!("{{\"topic\":\"/a\",\"log_time\":{number},\"data\":{{\"n\":{number}}}}}\n");
+    let jsonl: String = (1..=COUNT).map(line).collect();
+    let mut file = std::io::Cursor::new(Vec::new());
+    let mut writer = ::mcap::WriteOptions::new().chunk_size(Some(1000)).create(&mut file).unwrap();
+    let channel = writer.add_channel(0, "/a", "json", &BTreeMap::new()).unwrap();
+    for log_time in 1..=COUNT {
+        let header = ::mcap::records::MessageHeader {
+            channel_id: channel,
+            sequence: 0,
+            log_time,
+            publish_time: log_time,
+        };
+        writer.write_to_known_channel(&header, b"{}").unwrap();
+    }
+    writer.finish().unwrap();
+    drop(writer);
+    for (name, content) in [("a.jsonl", jsonl.into_bytes()), ("a.mcap", file.into_inner())] {
+        let from = content.len() as u64 / 2;
+        let disk = Arc::new(FailingDisk { bytes: content.into(), from, fails: AtomicBool::new(false) });
+        let sources = vec![(PathBuf::from(name), Arc::clone(&disk) as Arc<dyn Source>)];
+        let problems = Arc::new(Problems::default());
+        let recording =
+            Recording::from_sources(sources, &OpenOptions::default(), Arc::clone(&problems), &|_| {})
+                .unwrap();
+        assert_eq!(recording.message_count(), COUNT, "{name}");
+        disk.fails.store(true, Ordering::Relaxed);
+        let mut cursor = recording.cursor(Timestamp::MIN);
+        let times: Vec<u64> =
+            std::iter::from_fn(|| cursor.next()).map(|message| message.log_time.as_nanos()).collect();
+        assert_eq!(times, (1..=times.len() as u64).collect::<Vec<_>>(), "{name}");
+        assert!((COUNT / 4..COUNT * 3 / 4).contains(&(times.len() as u64)), "{name}: {}", times.len());
+        // How many messages an unreadable chunk has is not known, since that is written behind it.
+        let missing = COUNT - times.len() as u64;
+        let known = if name == "a.jsonl" { missing..=missing } else { 1..=missing };
+        assert!(known.contains(&problems.unread()), "{name}: {}", problems.unread());
+        let [only] = &told(&recording)[..] else { panic!("{:?}", told(&recording)) };
+        assert!(only.contains("input/output error"), "{only}");
+    }
 }

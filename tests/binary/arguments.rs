@@ -122,3 +122,20 @@ fn completions_are_printed_for_each_shell() {
         assert!(stdout.contains("playback-duration"), "{shell}");
     }
 }
+
+#[test]
+fn with_json_logs_what_goes_wrong_before_serving_is_json_as_well() {
+    let said = |arguments: &[&str]| {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!(stdout, "");
+        let line: serde_json::Value = serde_json::from_str(stderr.trim()).expect(&stderr);
+        assert_eq!(line["level"], "ERROR");
+        (code, line["message"].as_str().unwrap().to_owned())
+    };
+    let (code, message) = said(&["--log-format", "json", "/nowhere/a.mcap"]);
+    assert_eq!(code, Some(1));
+    assert!(message.contains("/nowhere/a.mcap"), "{message}");
+    let (code, message) = said(&["a.mcap", "--log-format=json", "--rate", "-1"]);
+    assert_eq!(code, Some(2));
+    assert!(message.contains("--rate") && !message.contains('\n'), "{message}");
+}

@@ -6,6 +6,7 @@ names contain one of them run.
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -22,6 +23,7 @@ from compare import ANY_DISTRO, load
 from harness import (
     CLIENTS,
     END_WITHIN,
+    FGPLAY,
     NAV2,
     OUTPUT,
     SOON,
@@ -163,6 +165,37 @@ def end_by_signal(check: Check, path: Path, number: signal.Signals) -> None:
             raise Failure("the recording was over before the signal came")
 
 
+def readme_pytest(check: Check) -> None:
+    """The README's example for pytest runs as it is printed there, and fails where a message is missing."""
+    readme = (TESTDATA.parent / "README.md").read_text()
+    blocks = re.findall(r"^```python\n# (\w+\.py)(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    if [name for name, _ in blocks] != ["conftest.py", "test_poses.py"]:
+        raise Failure(f"the README's example is in {[name for name, _ in blocks]}")
+    for name, text in blocks:
+        (check.stage.folder / name).write_text(f"# {text}")
+    bin_folder = check.stage.folder / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "fgplay").symlink_to(Path(FGPLAY).resolve())
+    (check.stage.folder / "testdata").symlink_to(TESTDATA)
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+    def pytest() -> subprocess.CompletedProcess:
+        environment = os.environ | {"PATH": path}
+        return subprocess.run(
+            command, cwd=check.stage.folder, env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    result = pytest()
+    if result.returncode != 0:
+        raise Failure(result.stdout[-1000:] + result.stderr[-1000:])
+    check.facts.append(result.stdout.strip().splitlines()[-1])
+    test = check.stage.folder / "test_poses.py"
+    test.write_text(test.read_text().replace("poses == 600", "poses == 601"))
+    if pytest().returncode != 1:
+        raise Failure("the README's example passes whatever comes")
+
+
 def control_page(check: Check) -> None:
     """A browser drives the control page, while a client watches."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -220,6 +253,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         suite.run(f"{number.name} while playing", end_by_signal, demo, number)
     suite.run("the control page in a browser", control_page)
+    suite.run("the README's example for pytest", readme_pytest)
     control.run(suite, made)
 
     print(f"\n{suite.passed} passed, {suite.failed} failed, {suite.skipped} skipped")
