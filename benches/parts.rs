@@ -11,7 +11,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use fgplay::playback::{Clock, Command, Event, Feed, Lookback, Peek, Range, Rate, Timeline, TimelineOptions};
-use fgplay::recording::{ChannelId, Message, OpenOptions, Problems, Recording, Source};
+use fgplay::recording::{ChannelId, Memory, Message, OpenOptions, Problems, Recording, Source};
 use fgplay::server::measuring::Queue;
 use fgplay::time::Timestamp;
 
@@ -28,13 +28,14 @@ fn at(number: u64) -> Timestamp {
 }
 
 fn message(number: u64, size: usize) -> Message {
+    let data = Bytes::from(vec![number as u8; size]);
     Message {
         channel: ChannelId(number as u32 % CHANNELS),
         sequence: number as u32,
         log_time: at(number),
         publish_time: at(number),
-        data: Bytes::from(vec![number as u8; size]),
-        footprint: size,
+        memory: Memory::of(&data),
+        data,
     }
 }
 

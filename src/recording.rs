@@ -92,8 +92,8 @@ impl Channel {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ChannelId(pub u32);
 
-/// One recorded message.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// One recorded message. It equals another one that says the same, wherever in memory that is.
+#[derive(Clone, Debug)]
 pub struct Message {
     /// Whose message it is.
     pub channel: ChannelId,
@@ -105,8 +105,34 @@ pub struct Message {
     pub publish_time: Timestamp,
     /// Its bytes: a slice of what was read or decompressed, not a copy.
     pub data: Bytes,
-    /// How much memory stays in use for as long as `data` does, in bytes: all that it is a slice of.
-    pub footprint: usize,
+    /// What `data` is a slice of.
+    pub memory: Memory,
+}
+
+impl Eq for Message {}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        let head =
+            |message: &Self| (message.channel, message.sequence, message.log_time, message.publish_time);
+        head(self) == head(other) && self.data == other.data
+    }
+}
+
+/// Memory that messages are slices of. All of it stays in use for as long as one of them does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Where it begins. As long as it is in use, other memory begins elsewhere.
+    pub place: usize,
+    /// Its size in bytes.
+    pub bytes: usize,
+}
+
+impl Memory {
+    /// The memory that slices of `bytes` are taken from.
+    pub fn of(bytes: &Bytes) -> Self {
+        Memory { place: bytes.as_ptr().addr(), bytes: bytes.len() }
+    }
 }
 
 /// Which of one file's channels are wanted, and what they are called in the whole recording: at the place

@@ -340,7 +340,7 @@ mod tests {
 
     use super::*;
     use crate::playback::{Lookback, Peek, Range, Rate, State, TimelineOptions};
-    use crate::recording::{ChannelId, Message};
+    use crate::recording::{ChannelId, Memory, Message};
     use crate::time::Timestamp;
 
     /// A message every millisecond.
@@ -371,7 +371,7 @@ mod tests {
                 log_time: time,
                 publish_time: time,
                 data: Bytes::new(),
-                footprint: 0,
+                memory: Memory::default(),
             })
         }
 

@@ -135,7 +135,7 @@ impl Part {
             log_time: time(log_time),
             publish_time: time(log_time),
             data: Bytes::new(),
-            footprint: 0,
+            memory: Memory::default(),
         };
         let summary = Summary {
             kind: Kind::Mcap,

@@ -2,6 +2,7 @@
 //! it is too much.
 
 mod batch;
+mod held;
 mod lag;
 mod lateness;
 mod waiting;
@@ -39,6 +40,9 @@ const QUIET: Duration = Duration::from_millis(90);
 
 /// How many batches are written before others get their turn.
 const BATCHES_AT_ONCE: usize = 16;
+
+/// How many bytes of chunks may be kept in memory by messages that wait, so that these need not be copied.
+const HELD_LIMIT: usize = 8 * 1024 * 1024;
 
 /// What a queued frame costs beside its bytes.
 const FRAME_OVERHEAD: usize = size_of::<Frames>();
@@ -193,6 +197,11 @@ impl Outbox {
         self.limit.load(Ordering::Relaxed)
     }
 
+    /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already.
+    fn may_hold(&self) -> usize {
+        HELD_LIMIT.min(self.limit())
+    }
+
     /// Leaves out no messages from now on, however many wait. `room` is called when there is room for more, after
     /// there was none.
     pub fn lose_nothing(&self, room: Box<dyn Fn() + Send + Sync>) {
@@ -239,16 +248,17 @@ impl Outbox {
         let before = state.sequence;
         let mut passed = false;
         let behind = !state.waiting.is_empty();
+        let may_hold = if behind { self.may_hold() } else { usize::MAX };
         for event in events {
             match event {
                 Event::Message(message, due) => {
                     position = message.log_time;
                     passed = true;
-                    state.queue(message, message.log_time, *due, behind);
+                    state.queue(message, message.log_time, *due, may_hold);
                 }
                 Event::Lookback(messages) => {
                     for message in messages {
-                        state.queue(message, position, None, behind);
+                        state.queue(message, position, None, may_hold);
                     }
                 }
                 Event::Looped(time) | Event::Ended(time) => {
@@ -293,7 +303,7 @@ impl Outbox {
     pub fn deliver_past(&self, position: Timestamp, message: &Message) {
         let mut state = self.lock();
         if !state.closing {
-            state.queue(message, position, None, true);
+            state.queue(message, position, None, self.may_hold());
             drop(state);
             self.filled.notify_one();
         }
@@ -604,19 +614,22 @@ impl State {
         self.time = Some((self.next_sequence(), time));
     }
 
-    /// Queues a message that is to be preceded by this time. Who is `behind` would keep alive what the payload is
-    /// a slice of, so where that is much more than the payload, it gets a copy.
-    fn queue(&mut self, message: &Message, time: Timestamp, due: Option<Instant>, behind: bool) {
+    /// Queues a message that is to be preceded by this time. While it waits, it keeps alive what its payload is a
+    /// slice of: where that is much more than the payload, and in all more than it `may_hold`, it gets a copy.
+    fn queue(&mut self, message: &Message, time: Timestamp, due: Option<Instant>, may_hold: usize) {
         if !self.waiting.wants(message.channel) {
             return;
         }
         let size = message.data.len();
-        let copy = behind && message.footprint / 2 > size;
+        let memory = message.memory;
+        let copy = memory.bytes / 2 > size && self.waiting.held_with(memory) > may_hold;
         let data = if copy { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
         let sequence = self.next_sequence();
         self.counts.offered_bytes += size as u64;
         let log_time = message.log_time;
-        self.waiting.push(message.channel, WaitingMessage { sequence, time, log_time, due, data });
+        let waiting = WaitingMessage { sequence, time, log_time, due, data, held: None };
+        let held = (!copy && memory.bytes > size).then_some(memory);
+        self.waiting.push(message.channel, held, waiting);
     }
 
     /// Leaves out messages until an eighth of `limit` is free, so that this is not needed for every message.

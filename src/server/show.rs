@@ -17,7 +17,7 @@ use super::outbox::{Outbox, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
-use crate::recording::{ChannelId, Message};
+use crate::recording::{ChannelId, Memory, Message};
 use crate::time::Timestamp;
 
 /// For how many clients the scheduler itself writes to the socket what is due. For more, that would delay
@@ -324,9 +324,9 @@ impl Show {
         let mut state = self.house.lock();
         for latest in state.latest.iter_mut().filter(|latest| !latest.detached) {
             if let Some(message) = &mut latest.message {
-                if message.footprint > message.data.len() {
+                if message.memory.bytes > message.data.len() {
                     message.data = Bytes::copy_from_slice(&message.data);
-                    message.footprint = message.data.len();
+                    message.memory = Memory::of(&message.data);
                 }
                 latest.detached = true;
             }

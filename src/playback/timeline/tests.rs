@@ -44,7 +44,7 @@ fn message((sequence, &time): (usize, &u64)) -> Message {
         log_time: nanos(time),
         publish_time: nanos(time),
         data: Bytes::new(),
-        footprint: 0,
+        memory: Default::default(),
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::{ChannelId, ChannelMap, Cursor, Message, Place, Problems, Search, Source, describe_loss};
+use super::super::{
+    ChannelId, ChannelMap, Cursor, Memory, Message, Place, Problems, Search, Source, describe_loss,
+};
 use super::index::{Entry, Index};
 use crate::time::Timestamp;
 
@@ -70,7 +72,7 @@ impl OpenFile {
             sequence: extra.sequence,
             log_time: wanted.entry.log_time,
             publish_time: extra.publish_time,
-            footprint: wanted.footprint.max(data.len()),
+            memory: wanted.memory.unwrap_or_else(|| Memory::of(&data)),
             data,
         })
     }
@@ -110,7 +112,7 @@ impl Search for JsonlSearch {
                 continue;
             }
             let data = self.file.read_one(&entry);
-            found.extend(self.file.message(Wanted { position, entry, channel, data, footprint: 0 }));
+            found.extend(self.file.message(Wanted { position, entry, channel, data, memory: None }));
             return;
         }
     }
@@ -132,8 +134,8 @@ struct Wanted {
     entry: Entry,
     channel: ChannelId,
     data: Option<Bytes>,
-    /// The size of the block that `data` is a slice of.
-    footprint: usize,
+    /// The block that `data` is a slice of, if it is no block of its own.
+    memory: Option<Memory>,
 }
 
 impl Wanted {
@@ -159,7 +161,7 @@ impl JsonlCursor {
                 if bytes > BATCH_BYTES && !plan.is_empty() {
                     break;
                 }
-                plan.push(Wanted { position: self.position, entry, channel, data: None, footprint: 0 });
+                plan.push(Wanted { position: self.position, entry, channel, data: None, memory: None });
             }
             self.position += 1;
         }
@@ -188,16 +190,17 @@ impl JsonlCursor {
         let wanted_bytes: u64 = run.iter().map(|wanted| u64::from(wanted.entry.length)).sum();
         match self.file.source.read_at(start, (end - start) as usize) {
             Ok(block) => {
-                run.iter_mut().for_each(|wanted| wanted.footprint = block.len());
+                run.iter_mut().for_each(|wanted| wanted.memory = Some(Memory::of(&block)));
                 let place =
                     |wanted: &Wanted| (wanted.entry.offset - start) as usize..(wanted.end() - start) as usize;
                 if wanted_bytes < (end - start) / 4 {
                     // A block lives as long as any message in it, so one that is mostly gaps is not kept.
                     let mut compact = BytesMut::with_capacity(wanted_bytes as usize);
+                    let memory = Memory { place: compact.as_ptr().addr(), bytes: wanted_bytes as usize };
                     for wanted in run {
                         compact.extend_from_slice(&block[place(wanted)]);
                         wanted.data = Some(compact.split().freeze());
-                        wanted.footprint = wanted_bytes as usize;
+                        wanted.memory = Some(memory);
                     }
                 } else {
                     run.iter_mut().for_each(|wanted| wanted.data = Some(block.slice(place(wanted))));

@@ -15,7 +15,7 @@ use super::Shared;
 use super::entries::{Entry, Routes, Selected, gather, select};
 use super::findings::counted;
 use super::records::{self, MESSAGE_HEADER};
-use crate::recording::{Cursor, Message, Place};
+use crate::recording::{Cursor, Memory, Message, Place};
 use crate::time::Timestamp;
 
 /// The most bytes of unpacked spans that one cursor keeps while they overlap. One span is always kept.
@@ -126,7 +126,7 @@ pub(super) fn message(bytes: &Bytes, entry: Entry, routes: &Routes) -> Option<Me
         log_time: Timestamp::from_nanos(header.log_time),
         publish_time: Timestamp::from_nanos(header.publish_time),
         data: bytes.slice(start + MESSAGE_HEADER..end),
-        footprint: bytes.len(),
+        memory: Memory::of(bytes),
     })
 }
 

@@ -10,7 +10,7 @@ use super::cursor::message;
 use super::entries::{Routes, Selected, select};
 use super::findings::counted;
 use super::index::Span;
-use crate::recording::{ChannelId, Message, Place, Search};
+use crate::recording::{ChannelId, Memory, Message, Place, Search};
 use crate::time::Timestamp;
 
 /// What the last message is chosen by: log time, and the place of its span in the file.
@@ -110,7 +110,7 @@ impl McapSearch {
             if self.found.get(&message.channel).is_none_or(|found| *found < key) {
                 let data = Bytes::copy_from_slice(&message.data);
                 self.found.insert(message.channel, key);
-                found.push(Message { footprint: data.len(), data, ..message });
+                found.push(Message { memory: Memory::of(&data), data, ..message });
             }
         }
     }

@@ -3,6 +3,7 @@ use std::io::IoSlice;
 use proptest::prelude::*;
 
 use super::*;
+use crate::recording::Memory;
 use crate::server::outbox::waiting::OVERHEAD;
 
 const CHANNELS: usize = 4;
@@ -15,7 +16,8 @@ fn nanos(time: u64) -> Timestamp {
 fn message(channel: u32, time: u64, size: usize) -> Message {
     let (log_time, publish_time) = (nanos(time), nanos(time));
     let data = Bytes::from(vec![channel as u8; size]);
-    Message { channel: ChannelId(channel), sequence: 0, log_time, publish_time, data, footprint: size }
+    let memory = Memory::of(&data);
+    Message { channel: ChannelId(channel), sequence: 0, log_time, publish_time, data, memory }
 }
 
 fn event(channel: u32, time: u64, size: usize) -> Event {
@@ -244,21 +246,27 @@ fn a_message_larger_than_the_outbox_is_sent_all_the_same() {
 }
 
 #[test]
-fn who_is_behind_keeps_no_chunk_for_a_small_message() {
-    let outbox = outbox(1 << 20);
-    let chunk = Bytes::from(vec![0; 100_000]);
-    let slice = || Message { data: chunk.slice(..100), footprint: chunk.len(), ..message(0, 1, 0) };
-    deliver(&outbox, &[Event::Message(slice(), None)]);
-    for _ in 0..10 {
-        deliver(&outbox, &[Event::Message(slice(), None)]);
+fn who_is_behind_keeps_few_chunks_for_small_messages() {
+    let outbox = outbox(1 << 26);
+    let chunks: Vec<Bytes> = (0..100).map(|_| Bytes::from(vec![0; 1_000_000])).collect();
+    let slices = |chunk: &Bytes| {
+        let slice = |at: usize| chunk.slice(at * 100..(at + 1) * 100);
+        [0, 1, 2].map(|at| Message { data: slice(at), memory: Memory::of(chunk), ..message(0, 1, 0) })
+    };
+    for message in chunks.iter().flat_map(slices) {
+        deliver(&outbox, &[Event::Message(message, None)]);
     }
-    outbox.unsubscribe(101);
+    let kept = || chunks.iter().filter(|chunk| !chunk.is_unique()).count();
+    assert_eq!(kept(), HELD_LIMIT / 1_000_000);
     let mut state = outbox.lock();
-    let mut kept = 0;
-    while let Some((_, _, message)) = state.waiting.pop_first() {
-        kept += usize::from(message.data.as_ptr() == chunk.as_ptr());
-    }
-    assert_eq!(kept, 1);
+    assert!((0..12).all(|_| state.waiting.pop_first().is_some()));
+    drop(state);
+    assert_eq!(kept(), HELD_LIMIT / 1_000_000 - 4);
+    // What has become free is used again.
+    deliver(&outbox, &[Event::Message(slices(&chunks[0])[0].clone(), None)]);
+    assert_eq!(kept(), HELD_LIMIT / 1_000_000 - 3);
+    outbox.unsubscribe(100);
+    assert_eq!(kept(), 0);
 }
 
 #[test]

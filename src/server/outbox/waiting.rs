@@ -9,8 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::SubscribeError;
+use super::held::Held;
 use crate::foxglove::Subscription;
-use crate::recording::ChannelId;
+use crate::recording::{ChannelId, Memory};
 use crate::time::Timestamp;
 
 /// What a message costs beside its payload, in bytes.
@@ -28,6 +29,8 @@ pub(super) struct WaitingMessage {
     /// Since when it is due, where the clock said so.
     pub due: Option<Instant>,
     pub data: Bytes,
+    /// Where the memory begins that `data` is a slice of, if it is not its own.
+    pub held: Option<usize>,
 }
 
 /// What became of the messages of a topic.
@@ -78,6 +81,8 @@ pub(super) struct Waiting {
     /// The first message of each channel that has one, and perhaps some that are no longer there.
     order: BinaryHeap<Reverse<(u64, u32)>>,
     bytes: usize,
+    /// The memory that the messages are slices of.
+    held: Held,
     messages: u64,
     /// The message that was put in last; it is never left out.
     last: u64,
@@ -91,6 +96,7 @@ impl Waiting {
             topics: std::iter::repeat_with(|| None).take(channels).collect(),
             order: BinaryHeap::new(),
             bytes: 0,
+            held: Held::default(),
             messages: 0,
             last: 0,
             past: BTreeMap::new(),
@@ -117,6 +123,11 @@ impl Waiting {
             self.bytes -= topic.bytes;
             self.messages -= topic.messages.len() as u64;
             topic.tally.skipped += topic.messages.len() as u64;
+            topic
+                .messages
+                .iter()
+                .filter_map(|message| message.held)
+                .for_each(|place| self.held.remove(place));
             *self.past.entry(channel).or_default() += topic.tally;
         }
     }
@@ -129,6 +140,11 @@ impl Waiting {
     /// Payload and overhead of the messages, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How much memory messages would keep in use beyond their own with another one, in bytes.
+    pub fn held_with(&self, memory: Memory) -> usize {
+        self.held.bytes_with(memory)
     }
 
     pub fn len(&self) -> u64 {
@@ -163,9 +179,14 @@ impl Waiting {
         }
     }
 
-    /// Puts in a message of a channel that is [wanted](Self::wants), behind all others.
-    pub fn push(&mut self, channel: ChannelId, message: WaitingMessage) {
+    /// Puts in a message of a channel that is [wanted](Self::wants), behind all others. `memory` is what it is a
+    /// slice of, if that is not its own.
+    pub fn push(&mut self, channel: ChannelId, memory: Option<Memory>, mut message: WaitingMessage) {
         let Some(topic) = &mut self.topics[channel.0 as usize] else { return };
+        if let Some(memory) = memory {
+            self.held.add(memory);
+            message.held = Some(memory.place);
+        }
         let first = topic.messages.is_empty().then_some(Reverse((message.sequence, channel.0)));
         self.last = message.sequence;
         self.bytes += message.cost();
@@ -218,6 +239,7 @@ impl Waiting {
         topic.bytes -= message.cost();
         self.bytes -= message.cost();
         self.messages -= 1;
+        message.held.into_iter().for_each(|place| self.held.remove(place));
         Some((ChannelId(channel), topic.subscription, message))
     }
 
@@ -229,6 +251,7 @@ impl Waiting {
             topic.bytes = 0;
         }
         self.order.clear();
+        self.held = Held::default();
         self.bytes = 0;
         self.messages = 0;
     }
@@ -281,6 +304,7 @@ impl Waiting {
             topic.bytes -= oldest.cost();
             self.bytes -= oldest.cost();
             self.messages -= 1;
+            oldest.held.into_iter().for_each(|place| self.held.remove(place));
             dropped += 1;
             topic.tally.dropped += 1;
             if topic.messages.len() > keep {
