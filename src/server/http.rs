@@ -41,7 +41,7 @@ const UNSENT: u32 = 256 * 1024;
 
 /// Serves one connection, until it is closed or becomes a session.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
-    if let Err(error) = tune(&socket) {
+    if let Err(error) = tune(&socket, door.hub.options().lossless) {
         tracing::debug!("{address}: the system does not let its connection be tuned: {error}");
     }
     let mut stop = door.stop.clone();
@@ -51,12 +51,14 @@ pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
     }
 }
 
-/// Sends what is written at once, and lets little wait in the system.
-fn tune(socket: &TcpStream) -> io::Result<()> {
+/// Sends what is written at once, and lets little wait in the system where it may have to be left out.
+fn tune(socket: &TcpStream, lossless: bool) -> io::Result<()> {
     // A message that waits to be sent together with the next one is late.
     socket.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)?;
+    if !lossless {
+        socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)?;
+    }
     Ok(())
 }
 
