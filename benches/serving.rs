@@ -8,7 +8,7 @@
 //! not wait), `FGPLAY_BENCH_PY` (the playback control example of the SDK for Python).
 //! Each is measured five times, or as often as `FGPLAY_BENCH_ROUNDS` says.
 //! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `slow`,
-//! `far`.
+//! `far`; and of `throughput` and `pacing`, which recordings: `small`, `robot`, `big`, `imu1k`.
 //! The figures are written to `target/bench/serving.json` as well.
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
@@ -74,11 +74,13 @@ fn main() {
         limit::serve(Path::new(path), pace, clients.parse().expect("a number")).unwrap_or_default();
         return;
     }
-    let wanted = |word: &str| words.is_empty() || words.iter().any(|wanted| wanted == word);
+    let is_shape = |word: &str| [SMALL, ROBOT, BIG, IMU1K].iter().any(|shape| shape.name == word);
+    let (shapes, parts): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| is_shape(word));
+    let wanted = |word: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == word);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let rounds = std::env::var("FGPLAY_BENCH_ROUNDS");
     let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("FGPLAY_BENCH_ROUNDS is a number"));
-    let mut bench = Bench { folder: folder.path().to_owned(), rounds, figures: Vec::new() };
+    let mut bench = Bench { folder: folder.path().to_owned(), rounds, shapes, figures: Vec::new() };
     for other in OTHERS {
         if std::env::var_os(other.variable).is_none() {
             println!("{} is not measured: {} does not name its command", other.name, other.variable);
@@ -134,6 +136,8 @@ fn main() {
 struct Bench {
     folder: PathBuf,
     rounds: usize,
+    /// The names of the recordings that are wanted, if not all are.
+    shapes: Vec<String>,
     figures: Vec<Value>,
 }
 
@@ -168,6 +172,10 @@ impl Bench {
         println!("\n{text}");
     }
 
+    fn wants(&self, shape: Shape) -> bool {
+        self.shapes.is_empty() || self.shapes.iter().any(|name| name == shape.name)
+    }
+
     fn recording(&self, shape: Shape, seconds: u64, compression: Option<Compression>) -> PathBuf {
         let name = format!("{}-{seconds}-{}.mcap", shape.name, compression_name(compression));
         let path = self.folder.join(name);
@@ -178,6 +186,9 @@ impl Bench {
     }
 
     fn throughput(&mut self, shape: Shape, seconds: u64, compression: Option<Compression>, others: bool) {
+        if !self.wants(shape) {
+            return;
+        }
         let path = self.recording(shape, seconds, compression);
         let file = path.to_str().expect("a path");
         let mut rows = Vec::new();
@@ -233,6 +244,9 @@ impl Bench {
     }
 
     fn pacing(&mut self, shape: Shape, seconds: u64, compression: Option<Compression>) {
+        if !self.wants(shape) {
+            return;
+        }
         let path = self.recording(shape, seconds, compression);
         let file = path.to_str().expect("a path");
         let mut rows = Vec::new();
