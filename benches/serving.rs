@@ -8,7 +8,8 @@
 //! not wait), `FGPLAY_BENCH_PY` (the playback control example of the SDK for Python).
 //! Each is measured five times, or as often as `FGPLAY_BENCH_ROUNDS` says.
 //! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `slow`,
-//! `far`; and of `throughput` and `pacing`, which recordings: `small`, `robot`, `big`, `imu1k`.
+//! `far`; and of `throughput` and `pacing`, which recordings: `small`, `robot`, `big`, `json`,
+//! `imu1k`.
 //! The figures are written to `target/bench/serving.json` as well.
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
@@ -37,7 +38,7 @@ use mcap::Compression;
 use program::{Fgplay, Peer, connect};
 use run::{Manner, Run, median, quantile, take};
 use serde_json::{Value, json};
-use shapes::{BIG, IMU1K, ROBOT, SMALL, Shape};
+use shapes::{BIG, Encoding, IMU1K, JSON, ROBOT, SMALL, Shape};
 
 /// How often each is measured, where `FGPLAY_BENCH_ROUNDS` does not say how often.
 const ROUNDS: usize = 5;
@@ -74,7 +75,7 @@ fn main() {
         limit::serve(Path::new(path), pace, clients.parse().expect("a number")).unwrap_or_default();
         return;
     }
-    let is_shape = |word: &str| [SMALL, ROBOT, BIG, IMU1K].iter().any(|shape| shape.name == word);
+    let is_shape = |word: &str| [SMALL, ROBOT, BIG, IMU1K, JSON].iter().any(|shape| shape.name == word);
     let (shapes, parts): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| is_shape(word));
     let wanted = |word: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == word);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -91,6 +92,7 @@ fn main() {
         bench.throughput(SMALL, 60, None, true);
         bench.throughput(ROBOT, 60, Some(Compression::Zstd), true);
         bench.throughput(BIG, 15, None, true);
+        bench.throughput(JSON, 300, None, true);
     }
     if wanted("shapes") {
         bench.heading(&format!("as fast as it goes, one client, other compressions, medians of {rounds}"));
@@ -102,6 +104,7 @@ fn main() {
         }
         for compression in [Some(Compression::Lz4), Some(Compression::Zstd)] {
             bench.throughput(BIG, 15, compression, false);
+            bench.throughput(JSON, 300, compression, false);
         }
     }
     if wanted("pacing") {
@@ -191,6 +194,12 @@ impl Bench {
         }
         let path = self.recording(shape, seconds, compression);
         let file = path.to_str().expect("a path");
+        let lines = path.with_extension("jsonl");
+        if shape.encoding == Encoding::Json && compression.is_none() && !lines.exists() {
+            shape.write_lines(&lines, seconds);
+        }
+        // The others don't read JSONL.
+        let ours = if lines.exists() { lines.to_str().expect("a path") } else { file };
         let mut rows = Vec::new();
         let mut decompressing = Vec::new();
         for _ in 0..self.rounds {
@@ -198,7 +207,7 @@ impl Bench {
             let client = connect(server.port, PROTOCOLS);
             row(&mut rows, "limit").push(take(client, shape, seconds, Manner::ByItself, None));
             decompressing.push(decompress(&path));
-            let server = Fgplay::start([file, "--rate", "max"]);
+            let server = Fgplay::start([ours, "--rate", "max"]);
             let client = connect(server.port, PROTOCOLS);
             row(&mut rows, "fgplay").push(take(client, shape, seconds, Manner::ByItself, None));
             for other in OTHERS.iter().filter(|_| others) {

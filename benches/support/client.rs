@@ -5,9 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How many bytes of a frame's payload are looked at: the header of a Message Data, and eight bytes that the
-/// recordings of the benches begin with.
-const LOOKED_AT: usize = 13 + 8;
+/// How many bytes of a frame's payload are looked at: the header of a Message Data, and as many as it takes to find
+/// the number that the messages of the benches begin with.
+const LOOKED_AT: usize = 13 + 16;
 
 const BUFFER: usize = 1 << 20;
 

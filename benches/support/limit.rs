@@ -21,6 +21,9 @@ const WRITE: usize = 256 * 1024;
 pub fn serve(path: &Path, pace: Pace, clients: usize) -> io::Result<()> {
     let (advertise, frames, ends) = encode(path).expect("a recording");
     let listener = TcpListener::bind("127.0.0.1:0")?;
+    // Where the system would pace what it sends (BBR), this would be no limit.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&listener).set_tcp_congestion(b"reno")?;
     println!("{}", listener.local_addr()?.port());
     let mut request = [0; 4096];
     let mut sockets = Vec::new();

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::shapes::{START, Shape};
+use crate::shapes::{START, Shape, number};
 
 /// How many bytes stand between the opcode of a Message Data and the payload: subscription id and log time.
 const MESSAGE_HEADER: usize = 4 + 8;
@@ -79,7 +79,7 @@ pub fn take(mut client: Client, shape: Shape, seconds: u64, manner: Manner, rate
             }
             continue;
         };
-        let Some(number) = payload.first_chunk().map(|number| u64::from_le_bytes(*number)) else {
+        let Some(number) = number(payload) else {
             begun = Some(log_time);
             continue;
         };

@@ -1,7 +1,7 @@
 //! The recordings that are played: always the same for the same shape.
 
 use std::collections::BTreeMap;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use mcap::Compression;
@@ -26,14 +26,31 @@ const fn topic(name: &'static str, hertz: u64, bytes: usize) -> Topic {
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub name: &'static str,
+    /// How its messages are encoded.
+    pub encoding: Encoding,
     pub topics: &'static [Topic],
 }
 
-pub const SMALL: Shape = Shape { name: "small", topics: &[topic("/small", 10_000, 100)] };
-pub const BIG: Shape = Shape { name: "big", topics: &[topic("/big", 100, 1_000_000)] };
-pub const IMU1K: Shape = Shape { name: "imu1k", topics: &[topic("/imu", 1000, 100)] };
+/// How messages are encoded.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Encoding {
+    /// Nobody looks at what is in them.
+    Cdr,
+    /// Nested objects, of about the size of the topic.
+    Json,
+}
+
+pub const SMALL: Shape =
+    Shape { name: "small", encoding: Encoding::Cdr, topics: &[topic("/small", 10_000, 100)] };
+pub const BIG: Shape =
+    Shape { name: "big", encoding: Encoding::Cdr, topics: &[topic("/big", 100, 1_000_000)] };
+pub const IMU1K: Shape =
+    Shape { name: "imu1k", encoding: Encoding::Cdr, topics: &[topic("/imu", 1000, 100)] };
+pub const JSON: Shape =
+    Shape { name: "json", encoding: Encoding::Json, topics: &[topic("/pose", 1000, 300)] };
 pub const ROBOT: Shape = Shape {
     name: "robot",
+    encoding: Encoding::Cdr,
     topics: &[
         topic("/tf_static", 0, 2_000),
         topic("/imu", 200, 300),
@@ -71,27 +88,30 @@ impl Shape {
         })
     }
 
-    /// Writes a recording of so many seconds. Payloads begin with their number (u64, little-endian, counted
-    /// over all topics); the rest is noise of four bits in each byte, so that compressing them halves them and
+    /// Writes a recording of so many seconds. Payloads begin with their number, counted over all topics
+    /// ([`number`]); the rest is noise of four bits in each byte, so that compressing them halves them and
     /// decompressing them is work.
     pub fn write(&self, path: &Path, seconds: u64, compression: Option<Compression>) {
         let file = BufWriter::new(std::fs::File::create(path).expect("a file"));
         let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(1024 * 1024));
         let mut writer = options.create(file).expect("a writer");
-        // Some players pass over channels without a schema. Nobody looks at what is in the messages.
-        let schema = writer.add_schema("bench/msg/Bytes", "ros2msg", b"uint8[] data").expect("a schema");
+        // Some players pass over channels without a schema.
+        let (name, encoding, schema, messages) = match self.encoding {
+            Encoding::Cdr => ("bench/msg/Bytes", "ros2msg", &b"uint8[] data"[..], "cdr"),
+            Encoding::Json => ("bench.Object", "jsonschema", &br#"{"type":"object"}"#[..], "json"),
+        };
+        let schema = writer.add_schema(name, encoding, schema).expect("a schema");
         let channels: Vec<u16> = self
             .topics
             .iter()
-            .map(|topic| writer.add_channel(schema, topic.name, "cdr", &BTreeMap::new()).expect("a channel"))
+            .map(|topic| {
+                writer.add_channel(schema, topic.name, messages, &BTreeMap::new()).expect("a channel")
+            })
             .collect();
         let mut next: Vec<u32> = vec![0; self.topics.len()];
         let mut noise = Noise(1);
         for (number, (place, log_time)) in self.order(seconds).enumerate() {
-            let number = number as u64;
-            let mut payload = vec![0; self.topics[place].bytes.max(8)];
-            payload[..8].copy_from_slice(&number.to_le_bytes());
-            noise.fill(&mut payload[8..]);
+            let payload = self.payload(number as u64, self.topics[place].bytes, &mut noise);
             let header = mcap::records::MessageHeader {
                 channel_id: channels[place],
                 sequence: next[place],
@@ -102,6 +122,51 @@ impl Shape {
             next[place] += 1;
         }
         writer.finish().expect("room on the disk");
+    }
+
+    /// Writes the same messages as JSONL.
+    pub fn write_lines(&self, path: &Path, seconds: u64) {
+        let mut file = BufWriter::new(std::fs::File::create(path).expect("a file"));
+        let mut noise = Noise(1);
+        for (number, (place, log_time)) in self.order(seconds).enumerate() {
+            let Topic { name, bytes, .. } = self.topics[place];
+            let payload = self.payload(number as u64, bytes, &mut noise);
+            write!(file, r#"{{"topic":"{name}","log_time":{log_time},"data":"#).expect("room on the disk");
+            file.write_all(&payload).expect("room on the disk");
+            file.write_all(b"}\n").expect("room on the disk");
+        }
+        file.flush().expect("room on the disk");
+    }
+
+    fn payload(&self, number: u64, bytes: usize, noise: &mut Noise) -> Vec<u8> {
+        if self.encoding == Encoding::Json {
+            let x = number as f64 * 0.001;
+            return format!(
+                r#"{{"n":{number},"header":{{"frame_id":"base_link","stamp":{{"sec":{},"nanosec":{}}}}},"pose":{{"position":{{"x":{x:.6},"y":{:.6},"z":0.0}},"orientation":{{"x":0.0,"y":0.0,"z":{:.9},"w":{:.9}}}}},"covariance":[0.01,0.0,0.0,0.01,{x:.3},1.5e-3],"ok":true}}"#,
+                number / 1000,
+                number % 1000 * 1_000_000,
+                x * 2.0,
+                (x / 2.0).sin(),
+                (x / 2.0).cos(),
+            )
+            .into_bytes();
+        }
+        let mut payload = vec![0; bytes.max(8)];
+        payload[..8].copy_from_slice(&number.to_le_bytes());
+        noise.fill(&mut payload[8..]);
+        payload
+    }
+}
+
+/// The number of a message, from the first bytes of its payload: eight of them, little-endian, or what JSON begins
+/// with.
+pub fn number(head: &[u8]) -> Option<u64> {
+    match head.strip_prefix(br#"{"n":"#) {
+        Some(digits) => {
+            let digits = digits.split(|byte| !byte.is_ascii_digit()).next()?;
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        }
+        None => head.first_chunk().map(|number| u64::from_le_bytes(*number)),
     }
 }
 
