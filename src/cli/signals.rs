@@ -30,6 +30,17 @@ pub(super) enum Asked {
     Terminate,
 }
 
+/// Whether the end of the terminal is to be ignored, as whoever started this has said. Known of Linux only.
+#[cfg(unix)]
+fn ignores_hang_up() -> bool {
+    /// SIGHUP has the number 1, and the first place.
+    const HANG_UP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & HANG_UP != 0)
+}
+
 impl Signals {
     #[cfg(unix)]
     pub fn listen(reloads: bool) -> anyhow::Result<Self> {
@@ -39,8 +50,8 @@ impl Signals {
             last: None,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            // With a certificate it says that there is a new one.
-            hang_up: if reloads { None } else { Some(listen(SignalKind::hangup())?) },
+            // With a certificate it says that there is a new one. Who started this with nohup wants it to go on.
+            hang_up: if reloads || ignores_hang_up() { None } else { Some(listen(SignalKind::hangup())?) },
         })
     }
 

@@ -398,3 +398,28 @@ fn the_metrics_have_what_could_not_be_read_and_accepted() {
         assert_eq!(metric(&metrics, name), 0);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_ignores_the_end_of_its_terminal_goes_on() {
+    const TICKS: u64 = 500;
+    let recording = ticks(TICKS);
+    let path = recording.path().to_str().unwrap();
+    // As nohup does.
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "trap '' HUP; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_fgplay"),
+        path,
+        "--at-end",
+        "exit",
+    ]);
+    let server = Server::spawn(command);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe_to_all().await;
+    client.message().await;
+    server.signal("HUP");
+    assert_eq!(messages(&client.rest().await).len() as u64, TICKS);
+    assert_eq!(server.wait().0, Some(0));
+}
