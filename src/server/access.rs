@@ -1,9 +1,10 @@
 //! Who may connect: those who know the token, and pages of certain sites.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq as _;
 
@@ -53,7 +54,8 @@ impl Origins {
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, globset::Error> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
-            set.add(Glob::new(&pattern.as_ref().trim_end_matches('/').to_ascii_lowercase())?);
+            let pattern = pattern.as_ref().trim_end_matches('/').to_ascii_lowercase();
+            set.add(GlobBuilder::new(&pattern).literal_separator(true).build()?);
         }
         Ok(Origins(set.build()?))
     }
@@ -103,11 +105,17 @@ impl Refused {
 }
 
 impl Access {
-    /// Checks a request that wants to know or change something. `upgrades` where it wants to become a WebSocket
-    /// connection.
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap, upgrades: bool) -> Result<(), Refused> {
+    /// Checks a request that wants to know or change something, sent to where the server is `listening`. `upgrades`
+    /// where it wants to become a WebSocket connection.
+    pub(super) fn check(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        upgrades: bool,
+        listening: SocketAddr,
+    ) -> Result<(), Refused> {
         if upgrades {
-            self.check_origin(headers)?;
+            self.check_origin(headers, listening)?;
         }
         let Some(token) = &self.token else { return Ok(()) };
         let given = bearer(headers).map(<[u8]>::to_vec).or_else(|| query(uri));
@@ -118,17 +126,33 @@ impl Access {
         }
     }
 
-    /// A page says from which site it comes, and can't say anything else.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    /// A page says from which site it comes, and can't say anything else. One that points its own name to this
+    /// machine (DNS rebinding) is not the server's own.
+    fn check_origin(&self, headers: &HeaderMap, listening: SocketAddr) -> Result<(), Refused> {
         let (Some(origins), Some(origin)) = (&self.origins, headers.get(header::ORIGIN)) else {
             return Ok(());
         };
         let origin = origin.to_str().unwrap_or("");
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-        let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        let own = site.is_some_and(|site| !site.is_empty() && site.eq_ignore_ascii_case(host));
+        let own = is_same_site(origin, host) && (!listening.ip().is_loopback() || is_this_machine(host));
         if own || origins.allow(origin) { Ok(()) } else { Err(Refused::OtherSite) }
     }
+}
+
+/// Whether an Origin header names the site that the Host header of the same request names.
+pub(super) fn is_same_site(origin: &str, host: &str) -> bool {
+    let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    site.is_some_and(|site| !site.is_empty() && site.eq_ignore_ascii_case(host))
+}
+
+/// Whether a Host header names this machine: `localhost`, or an address that only it has.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The token of an Authorization header (RFC 6750, section 2.1).
@@ -149,9 +173,11 @@ fn query(uri: &Uri) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    const LISTENING: &str = "127.0.0.1:8765";
+
     fn verdict(access: &Access, uri: &str, headers: &[(header::HeaderName, &str)]) -> Option<Refused> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        access.check(&uri.parse().unwrap(), &headers, true).err()
+        access.check(&uri.parse().unwrap(), &headers, true, LISTENING.parse().unwrap()).err()
     }
 
     #[test]
@@ -179,14 +205,33 @@ mod tests {
     fn pages_of_other_sites_are_kept_out_where_sites_are_named() {
         let origins = Origins::new(&["https://app.foxglove.dev/", "https://*.example.org"]).unwrap();
         let access = Access { token: None, origins: Some(origins) };
-        let from =
-            |origin: &str| verdict(&access, "/", &[(header::ORIGIN, origin), (header::HOST, "robot:8765")]);
-        for origin in ["https://app.foxglove.dev", "https://A.example.org", "http://robot:8765"] {
+        let from = |origin: &str| {
+            verdict(&access, "/", &[(header::ORIGIN, origin), (header::HOST, "localhost:8765")])
+        };
+        for origin in ["https://app.foxglove.dev", "https://A.example.org", "http://localhost:8765"] {
             assert_eq!(from(origin), None, "{origin}");
         }
-        for origin in ["https://example.org", "https://app.foxglove.dev.evil", "http://robot:1", "null", ""] {
+        let others = [
+            "https://example.org",
+            "https://app.foxglove.dev.evil",
+            "https://evil.example/.example.org",
+            "http://localhost:1",
+            "null",
+            "",
+        ];
+        for origin in others {
             assert_eq!(from(origin), Some(Refused::OtherSite), "{origin}");
         }
+        let pointed = [(header::ORIGIN, "http://evil.example:8765"), (header::HOST, "evil.example:8765")];
+        assert_eq!(
+            verdict(&access, "/", &pointed),
+            Some(Refused::OtherSite),
+            "a name pointed to this machine"
+        );
+        let everywhere = "0.0.0.0:8765".parse().unwrap();
+        let own = [(header::ORIGIN, "http://robot:8765"), (header::HOST, "robot:8765")];
+        let own = own.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect();
+        assert_eq!(access.check(&"/".parse().unwrap(), &own, true, everywhere), Ok(()));
         assert_eq!(verdict(&access, "/", &[]), None, "a program that is no browser");
     }
 }

@@ -95,7 +95,7 @@ async fn answer<S: Socket>(socket: S, address: SocketAddr, door: Door) {
             let upgrades = wants_websocket(request.headers());
             // Whether it lives is no secret.
             let open = !upgrades && request.uri().path() == "/healthz";
-            let access = door.access.check(request.uri(), request.headers(), upgrades);
+            let access = door.access.check(request.uri(), request.headers(), upgrades, door.listening);
             let response = if let (Err(refused), false) = (access, open) {
                 keep_out(refused, address)
             } else if upgrades {

@@ -1,7 +1,9 @@
 //! Who may change something over HTTP: a page of this server itself, and whoever is no browser.
 
 use axum::http::{HeaderMap, HeaderName, header};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+
+use crate::server::access::{is_same_site, is_this_machine};
 
 /// Why a request may not change anything, as a sentence for whoever sent it.
 pub(super) const OTHER_SITE: &str = "only this server's own page, or a program that is no browser, may control playback: the request's \
@@ -25,22 +27,9 @@ pub(super) fn check(headers: &HeaderMap, listening: SocketAddr) -> Result<(), &'
     }
     match text(header::ORIGIN) {
         None => Ok(()),
-        Some(origin) => {
-            let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            let same = site.is_some_and(|site| !site.is_empty() && site.eq_ignore_ascii_case(host));
-            if same { Ok(()) } else { Err(OTHER_SITE) }
-        }
+        Some(origin) if is_same_site(origin, host) => Ok(()),
+        Some(_) => Err(OTHER_SITE),
     }
-}
-
-/// Whether a Host header names this machine: `localhost`, or an address that only it has.
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(""),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
