@@ -49,7 +49,7 @@ pub use happenings::Happening;
 pub use hub::{Presence, Traffic};
 pub use limits::Limits;
 pub use links::{Links, ws_url};
-pub use listen::listen;
+pub use listen::{Reserved, listen, reserve};
 pub use outbox::{Lateness, Tally};
 pub use records::{ClientRecord, Records};
 pub use show::{Playing, Stage, Visits};

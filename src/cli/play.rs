@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::arguments::{
@@ -39,6 +38,15 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let selection = arguments.topics.selection()?;
     let terminal = Terminal::start(&arguments.output.terminal_options());
     descriptors::take_all();
+    let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
+    let (playback, server) = (&arguments.playback, &arguments.server);
+    let output = |path: &Option<PathBuf>, option| {
+        path.as_deref().map(|path| files::Output::new(path, option, paths)).transpose()
+    };
+    let (ready_file, report_file) =
+        (output(&server.ready_file, READY_FILE)?, output(&playback.report, REPORT)?);
+    // Before anything takes long, and before the files of another fgplay could be taken for old ones.
+    let port = runtime.block_on(reserve(&server.host, server.port))?;
 
     let damage = Arc::new(Notify::new());
     let mut recording = open(
@@ -51,7 +59,6 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let wait_for = wait_for(&recording, &arguments)?;
     check_assets(arguments.server.assets.as_deref())?;
     let tls = tls(&arguments.server)?;
-    let (playback, server) = (&arguments.playback, &arguments.server);
     let options = ReplayOptions {
         rate: playback.rate,
         repeat: playback.repeat(),
@@ -90,26 +97,22 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         remembered_clients: if playback.report.is_some() { report::CLIENTS } else { 0 },
     };
     let range = replay::range(&recording, &options)?;
-    let files = [(&server.ready_file, READY_FILE), (&playback.report, REPORT)];
-    for (path, option) in files {
-        path.iter().try_for_each(|path| files::remove_old(path, option))?;
-    }
+    ready_file.iter().chain(&report_file).try_for_each(files::Output::remove_old)?;
 
-    let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
     let result = runtime.block_on(async {
         let problems = Arc::clone(recording.problems());
         let signals = Signals::listen(tls.is_some())?;
         if let Some(tls) = tls {
             reload_on_hang_up(tls)?;
         }
-        let listener = bind(&server.host, server.port).await?;
+        let listener = port.listen().map_err(|error| no_port(error, &server.host, server.port))?;
         let summary = describe(&recording, range);
         let topics: Vec<String> = recording.channels().iter().map(|channel| channel.topic.clone()).collect();
         let mut replay =
             Replay::serve(recording, range, &options, listener).context("can't serve the recording")?;
         announce(&replay, server.port, &options, &summary);
-        if let Some(path) = &server.ready_file {
-            files::write_whole(path, &ready_line(&replay, options.tls.is_some()), READY_FILE)?;
+        if let Some(file) = &ready_file {
+            file.write(&ready_line(&replay, options.tls.is_some()))?;
         }
         let keys = keys(&arguments.output);
         if options.start_paused && !options.control && keys.is_none() {
@@ -135,8 +138,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             error: result.as_ref().err().map(Failure::to_string),
             elapsed: started.elapsed(),
         };
-        let written = match &playback.report {
-            Some(path) => files::write_whole(path, &report.to_json(&replay.records(), &problems), REPORT),
+        let written = match &report_file {
+            Some(file) => file.write(&report.to_json(&replay.records(), &problems)),
             None => Ok(()),
         };
         if end == End::Abandoned {
@@ -263,10 +266,15 @@ fn name(paths: &[PathBuf]) -> String {
     }
 }
 
-async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
+/// Takes the port, on which nobody can connect before it is listened on.
+async fn reserve(host: &str, port: u16) -> Result<serving::Reserved, Failure> {
     // Addresses of IP version 6 are often written as they are in a URL.
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let listener = serving::listen((host, port)).await.map_err(|error| match error.kind() {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Ok(serving::reserve((address, port)).await.map_err(|error| no_port(error, host, port))?)
+}
+
+fn no_port(error: io::Error, host: &str, port: u16) -> anyhow::Error {
+    match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "port {port} on {host} is in use, perhaps by another fgplay; choose another one with --port, or \
              --port 0 for any that is free"
@@ -278,8 +286,7 @@ async fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
             anyhow::anyhow!("{host} is no address of this machine; --host 0.0.0.0 listens on all it has")
         }
         _ => anyhow::Error::new(error).context(format!("can't listen on {host}, port {port}")),
-    })?;
-    Ok(listener)
+    }
 }
 
 /// "24.0s from 2026-01-01 12:00:00.000 UTC, 4,321 messages on 12 topics", or for a part of it "2.0s from

@@ -1,6 +1,7 @@
 //! Takes a port.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
@@ -8,30 +9,53 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 /// a second, so a crowd should not be too much.
 const BACKLOG: u32 = 4096;
 
-/// Listens on the first of these addresses where that is possible. Must be called inside a tokio runtime.
+/// A port that is taken, and on which nobody can connect yet.
+#[derive(Debug)]
+pub struct Reserved(TcpSocket);
+
+impl Reserved {
+    /// Takes connections from now on. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        self.0.listen(BACKLOG)
+    }
+}
+
+/// Takes the port of the first of these addresses where that is possible. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// What the system says to the last of them.
-pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+pub async fn reserve(addresses: impl ToSocketAddrs) -> io::Result<Reserved> {
     let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "there is no such address");
     for address in lookup_host(addresses).await? {
-        let listen = || {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // Elsewhere it would let two programs share a port.
-            #[cfg(not(windows))]
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            if address.ip().is_loopback() {
-                send_at_once(&socket);
-            }
-            socket.listen(BACKLOG)
-        };
-        match listen() {
-            Ok(listener) => return Ok(listener),
+        match bind(address) {
+            Ok(socket) => return Ok(Reserved(socket)),
             Err(error) => refused = error,
         }
     }
     Err(refused)
+}
+
+/// Listens on the first of these addresses whose port can be taken. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// As [`reserve`] and [`Reserved::listen`].
+pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    reserve(addresses).await?.listen()
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Elsewhere it would let two programs share a port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    if address.ip().is_loopback() {
+        send_at_once(&socket);
+    }
+    Ok(socket)
 }
 
 /// Lets connections of this machine to itself send as soon as there is room. Where the system paces what it sends by
@@ -49,8 +73,6 @@ fn send_at_once(socket: &TcpSocket) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

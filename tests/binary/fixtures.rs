@@ -143,6 +143,54 @@ fn the_ready_file_says_where_to_connect() {
     assert!(stderr.contains("/no/such/folder/ready (--ready-file)"), "{stderr}");
 }
 
+#[test]
+fn the_ready_file_of_another_fgplay_stays() {
+    let recording = ticks(20);
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready.json");
+    let (path, ready_text) = (recording.path().to_str().unwrap(), ready.to_str().unwrap());
+    let server = Server::start([path, "--ready-file", ready_text]);
+    let port = server.url.trim_end_matches('/').rsplit(':').next().unwrap();
+    while !ready.exists() {
+        std::thread::yield_now();
+    }
+    let (code, _, stderr) = run([path, "--port", port, "--ready-file", ready_text]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("in use"), "{stderr}");
+    assert!(ready.exists());
+}
+
+#[test]
+fn a_report_takes_the_place_of_no_recording() {
+    let recording = ticks(20);
+    let path = recording.path().to_str().unwrap();
+    let before = std::fs::read(path).unwrap();
+    let (code, _, stderr) = run([path, "--port", "0", "--timeout", "0.1", "--report", path]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("--report") && stderr.contains("recording"), "{stderr}");
+    assert_eq!(std::fs::read(path).unwrap(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_written_to_as_it_is() {
+    let recording = ticks(20);
+    let path = recording.path().to_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [target, link, null] = ["target", "link", "null"].map(|name| folder.path().join(name));
+    std::fs::write(&target, "old").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    for report in [&link, &null] {
+        let report = report.to_str().unwrap();
+        run([path, "--port", "0", "--start", "now", "--rate", "max", "--at-end", "exit", "--report", report]);
+    }
+    assert!(link.symlink_metadata().unwrap().is_symlink() && null.symlink_metadata().unwrap().is_symlink());
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&target).unwrap()).unwrap();
+    assert_eq!(told["exit_code"], 0);
+    assert!(!std::path::Path::new("/dev/null").is_file());
+}
+
 #[tokio::test]
 async fn lingering_ends() {
     let demo = demo();
