@@ -119,10 +119,11 @@ impl Session<'_> {
                             let reason = format!("more than {most} messages a second");
                             return End::Refused(CloseCode::Policy, reason);
                         }
-                        // What it asks for may take long, and it may be gone meanwhile.
+                        // What it asks for may take long, and it may be gone meanwhile, or read nothing.
                         let end = tokio::select! {
                             end = self.hear(message) => end,
                             written = &mut *writing => Some(broken(written)),
+                            end = self.too_silent(&mut silence, Sign::Takes) => Some(end),
                             shutdown = told_to_end(&mut stop) => Some(End::Shutdown(shutdown)),
                         };
                         if let Some(end) = end {
@@ -133,13 +134,20 @@ impl Session<'_> {
                     None => return End::Left("it closed the connection".into()),
                 },
                 written = &mut *writing => return broken(written),
-                () = silence.lasts() => if silence.goes_on(self.outbox.written()) > PINGS {
-                    return End::Refused(CloseCode::Policy, "it answers no pings".into());
-                } else {
-                    self.outbox.push_answer(frame::ping());
-                },
+                end = self.too_silent(&mut silence, Sign::Answers) => return end,
                 shutdown = told_to_end(&mut stop) => return End::Shutdown(shutdown),
             }
+        }
+    }
+
+    /// Pings the client while it says nothing, and waits until that lasts too long.
+    async fn too_silent(&self, silence: &mut Silence, sign: Sign) -> End {
+        loop {
+            silence.lasts().await;
+            if silence.goes_on(self.outbox.written(), sign) > PINGS {
+                return End::Refused(CloseCode::Policy, "it answers no pings".into());
+            }
+            self.outbox.push_answer(frame::ping());
         }
     }
 
@@ -213,6 +221,16 @@ impl Session<'_> {
     }
 }
 
+/// By what a client that is pinged shows that it is there.
+#[derive(Clone, Copy)]
+enum Sign {
+    /// It answers.
+    Answers,
+    /// It takes the pings. What it answers can't be heard while something else that it said is carried out, and that
+    /// may take as long as others want.
+    Takes,
+}
+
 /// How long a client has said nothing.
 struct Silence {
     beat: Option<Interval>,
@@ -249,8 +267,12 @@ impl Silence {
 
     /// Counts a beat, and says how many it is. One in which the client took more than a ping does not count: there
     /// may be much before the ping that it is to answer.
-    fn goes_on(&mut self, taken: u64) -> u32 {
-        let takes = taken > self.taken + PING_BYTES;
+    fn goes_on(&mut self, taken: u64, sign: Sign) -> u32 {
+        let ping = match sign {
+            Sign::Answers => PING_BYTES,
+            Sign::Takes => 0,
+        };
+        let takes = taken > self.taken + ping;
         self.taken = taken;
         self.beats = if takes { 1 } else { self.beats + 1 };
         self.beats
