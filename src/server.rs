@@ -244,7 +244,7 @@ impl Server {
         self.end(Shutdown::WhenSent).await
     }
 
-    /// Closes the connections now, with a close frame, and ends.
+    /// Closes the connections now, with a close frame for who takes it within two seconds, and ends.
     pub async fn stop(&mut self) -> Traffic {
         self.end(Shutdown::Now).await
     }

@@ -23,7 +23,7 @@ pub(super) fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result
     }
     if traffic.undelivered > 0 {
         tracing::warn!(
-            "{} messages were not delivered to clients that took nothing any more",
+            "{} messages were not delivered to clients that did not take them in time",
             count(traffic.undelivered)
         );
     }

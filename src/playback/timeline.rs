@@ -314,21 +314,22 @@ impl<F: Feed> Timeline<F> {
             && self.feed.peek() == Peek::EndOfPass
     }
 
+    /// What steps were asked for before is played as well.
     fn step(&mut self, count: u64, now: Instant) {
-        if let Mode::Stepping { at, left } = self.mode {
-            // What was asked for before is played as well.
-            self.mode = Mode::Stepping { at, left: left.saturating_add(count) };
-            return;
-        }
-        self.pause(now);
-        self.stepped = 0;
         self.mode = match self.mode {
-            Mode::Paused { at } if count > 0 => Mode::Stepping { at, left: count },
+            Mode::Stepping { at, left } => Mode::Stepping { at, left: left.saturating_add(count) },
             Mode::SteppingBack { at, more, then } => {
                 let before = if let Then::Step(before) = then { before } else { 0 };
                 Mode::SteppingBack { at, more, then: Then::Step(before.saturating_add(count)) }
             }
-            mode => mode,
+            _ => {
+                self.pause(now);
+                self.stepped = 0;
+                match self.mode {
+                    Mode::Paused { at } if count > 0 => Mode::Stepping { at, left: count },
+                    mode => mode,
+                }
+            }
         };
     }
 

@@ -66,7 +66,7 @@ pub struct Traffic {
     pub sent_bytes: u64,
     /// How many were left out for clients that take less than is played.
     pub dropped: u64,
-    /// How many were not sent at the end, to clients that took nothing any more.
+    /// How many clients that were still there did not take in time at the end.
     pub undelivered: u64,
 }
 

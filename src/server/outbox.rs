@@ -109,6 +109,14 @@ struct Pen {
     socket: Option<Arc<Wire>>,
 }
 
+impl Pen {
+    /// Writes nothing more, not even the rest of a frame: what is given up is not sent as well.
+    fn drop_rest(&mut self) {
+        self.batch.clear();
+        self.socket = None;
+    }
+}
+
 /// What became of an attempt to write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wrote {
@@ -139,7 +147,7 @@ pub(super) struct Counts {
     pub offered_bytes: u64,
     /// How many were left out since it takes less than is played.
     pub dropped: u64,
-    /// How many were not sent before it was given up.
+    /// How many a client that was still there did not take in time at the end.
     pub undelivered: u64,
 }
 
@@ -403,25 +411,49 @@ impl Outbox {
         if let Some(last) = last {
             state.push(last, false);
         }
-        state.closing = true;
-        state.finished = true;
-        self.tell_room(&mut state);
-        drop(state);
-        self.filled.notify_one();
+        self.end(&mut state);
     }
 
-    /// Gives up what still waits, and counts it as undelivered.
-    pub fn give_up(&self) {
-        let pen = self.pen();
+    /// Leaves out all messages that wait, and counts them as undelivered. The frames that wait are sent, and then the
+    /// connection is over.
+    pub fn cut_off(&self) {
         let mut state = self.lock();
-        state.counts.undelivered = state.waiting.len() + state.taken - state.counts.sent;
+        state.counts.undelivered += state.waiting.len();
+        state.waiting.give_up();
+        self.end(&mut state);
+    }
+
+    /// Gives up everything, and counts what is not sent as undelivered: the client did not take it in time.
+    pub fn give_up(&self) {
+        let mut pen = self.pen();
+        let mut state = self.lock();
+        state.counts.undelivered += state.waiting.len() + state.taken - state.counts.sent;
         state.waiting.give_up();
         for message in pen.batch.messages() {
             state.waiting.tally(message.channel).undelivered += 1;
         }
+        pen.drop_rest();
+        self.end(&mut state);
+    }
+
+    /// Gives up everything for a client that is gone, or has to go: it misses nothing.
+    pub fn abandon(&self) {
+        let mut pen = self.pen();
+        let mut state = self.lock();
+        state.waiting.clear();
+        for message in pen.batch.messages() {
+            state.waiting.tally(message.channel).skipped += 1;
+        }
+        pen.drop_rest();
+        self.end(&mut state);
+    }
+
+    /// Takes nothing more.
+    fn end(&self, state: &mut State) {
         state.closing = true;
         state.finished = true;
-        self.tell_room(&mut state);
+        self.tell_room(state);
+        self.filled.notify_one();
     }
 
     /// Lets what is queued be written to this socket.

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -29,7 +29,8 @@ use crate::foxglove::Subprotocol;
 /// How much the WebSocket library may have to answer to pings that the client sends without reading, in bytes.
 const UNANSWERED_LIMIT: usize = 64 * 1024;
 
-/// How long a client may take for its part of the close handshake.
+/// How long it takes at the most to close a connection whose client is not to get everything: what is being written,
+/// the close frame, and the client's part of the handshake.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// How long a client that is to get everything may take nothing of it.
@@ -119,10 +120,11 @@ impl Session<'_> {
                             let reason = format!("more than {most} messages a second");
                             return End::Refused(CloseCode::Policy, reason);
                         }
-                        // What it asks for may take long, and it may be gone meanwhile.
+                        // What it asks for may take long, and it may be gone meanwhile, or read nothing.
                         let end = tokio::select! {
                             end = self.hear(message) => end,
                             written = &mut *writing => Some(broken(written)),
+                            end = self.too_silent(&mut silence, Sign::Takes) => Some(end),
                             shutdown = told_to_end(&mut stop) => Some(End::Shutdown(shutdown)),
                         };
                         if let Some(end) = end {
@@ -133,84 +135,136 @@ impl Session<'_> {
                     None => return End::Left("it closed the connection".into()),
                 },
                 written = &mut *writing => return broken(written),
-                () = silence.lasts() => if silence.goes_on(self.outbox.written()) > PINGS {
-                    return End::Refused(CloseCode::Policy, "it answers no pings".into());
-                } else {
-                    self.outbox.push_answer(frame::ping());
-                },
+                end = self.too_silent(&mut silence, Sign::Answers) => return end,
                 shutdown = told_to_end(&mut stop) => return End::Shutdown(shutdown),
             }
         }
     }
 
-    /// Ends the connection as the protocol has it, within bounded time, and says why it ended.
+    /// Pings the client while it says nothing, and waits until that lasts too long.
+    async fn too_silent(&self, silence: &mut Silence, sign: Sign) -> End {
+        loop {
+            silence.lasts().await;
+            if silence.goes_on(self.outbox.written(), sign) > PINGS {
+                return End::Refused(CloseCode::Policy, "it answers no pings".into());
+            }
+            self.outbox.push_answer(frame::ping());
+        }
+    }
+
+    /// Ends the connection as the protocol has it, and says why it ended. Only a client that is to get everything may
+    /// take its time; any other end takes no longer than [`CLOSE_TIME`], however little the client takes.
     async fn close(&self, end: End, client: &mut WebSocketStream<Ear>, writing: &mut Writing) -> String {
-        let reason = match end {
+        let mut deadline = in_close_time();
+        let (reason, written) = match end {
             End::Broken(reason) => {
-                self.outbox.hang_up(None);
-                return reason;
+                self.outbox.abandon();
+                (reason, false)
             }
             End::Left(reason) => {
                 // What the WebSocket library answered to a close frame still has to go out.
-                self.outbox.hang_up(None);
-                self.sent(writing, CLOSE_TIME).await;
-                return reason;
+                self.hang_up(None, writing, deadline).await;
+                (reason, false)
             }
             End::Shutdown(Shutdown::WhenSent) => {
                 let reason = "the recording is over";
                 self.outbox.finish(frame::close(CloseCode::Normal, reason));
-                if !self.everything_sent(writing).await {
-                    return format!("{reason}; it took nothing for {} s", PATIENCE.as_secs());
-                }
-                reason.to_owned()
+                let sent = self.everything_sent(writing).await;
+                deadline = in_close_time();
+                let written = sent.is_ok();
+                (sent.map_or_else(|why| format!("{reason}; {why}"), |()| reason.to_owned()), written)
             }
             End::Shutdown(_) => {
-                self.hang_up(CloseCode::GoingAway, "fgplay was stopped".into(), writing).await
+                let reason = "fgplay was stopped".to_owned();
+                let last = frame::close(CloseCode::GoingAway, &reason);
+                (reason, self.hang_up(Some(last), writing, deadline).await)
             }
-            End::Refused(code, reason) => self.hang_up(code, reason, writing).await,
+            End::Refused(code, reason) => {
+                let last = frame::close(code, &reason);
+                (reason, self.hang_up(Some(last), writing, deadline).await)
+            }
         };
+        if !written {
+            return reason;
+        }
         // The end of what it sends says that it got everything. Without reading up to there, the system would
         // reset the connection, and what is on its way would be lost.
         let mut rest = [0; 1024];
         let over = async { while matches!(client.get_mut().read(&mut rest).await, Ok(1..)) {} };
-        timeout(CLOSE_TIME, over).await.unwrap_or_default();
+        timeout_at(deadline, over).await.unwrap_or_default();
         reason
     }
 
-    /// Closes the connection without what waits for the client.
-    async fn hang_up(&self, code: CloseCode, reason: String, writing: &mut Writing) -> String {
-        self.outbox.hang_up(Some(frame::close(code, &reason)));
-        self.sent(writing, CLOSE_TIME).await;
-        reason
+    /// Closes the connection without the messages that wait for the client, `last` being the last frame. Says whether
+    /// that was written in time.
+    async fn hang_up(&self, last: Option<Bytes>, writing: &mut Writing, deadline: Deadline) -> bool {
+        self.outbox.hang_up(last);
+        let written = matches!(timeout_at(deadline, &mut *writing).await, Ok(Ok(Ok(()))));
+        if !written {
+            self.outbox.abandon();
+        }
+        written
     }
 
-    /// Waits until the client took everything, or the server is told to end at once. Given up where it takes
-    /// nothing for too long.
-    async fn everything_sent(&self, writing: &mut Writing) -> bool {
+    /// Waits until the client took everything, or the server is told to end at once. Where it did not get
+    /// everything, says why.
+    async fn everything_sent(&self, writing: &mut Writing) -> Result<(), String> {
         let mut stop = self.stop.clone();
         tokio::select! {
-            sent = self.sent(writing, PATIENCE) => sent,
+            sent = self.sent(writing) => sent,
             () = told_to_end_now(&mut stop) => {
-                self.outbox.hang_up(None);
-                self.sent(writing, CLOSE_TIME).await
-            }
-        }
-    }
-
-    /// Waits until everything is written. Given up, and counted, when the client takes nothing for so long.
-    async fn sent(&self, writing: &mut Writing, patience: Duration) -> bool {
-        loop {
-            let before = self.outbox.written();
-            match timeout(patience, &mut *writing).await {
-                Ok(Ok(Ok(()))) => return true,
-                Err(_) if self.outbox.written() > before => {}
-                _ => {
-                    self.outbox.give_up();
-                    return false;
+                self.outbox.cut_off();
+                match timeout_at(in_close_time(), &mut *writing).await {
+                    Ok(written) => self.taken(written),
+                    Err(_) => {
+                        self.outbox.give_up();
+                        Err("it did not take everything in time".into())
+                    }
                 }
             }
         }
     }
+
+    /// Waits until everything is written. Given up, and counted, when the client takes nothing for too long.
+    async fn sent(&self, writing: &mut Writing) -> Result<(), String> {
+        loop {
+            let before = self.outbox.written();
+            match timeout(PATIENCE, &mut *writing).await {
+                Ok(written) => return self.taken(written),
+                Err(_) if self.outbox.written() > before => {}
+                Err(_) => {
+                    self.outbox.give_up();
+                    return Err(format!("it took nothing for {} s", PATIENCE.as_secs()));
+                }
+            }
+        }
+    }
+
+    /// Whether everything was taken, now that writing is over. Who is gone does not miss what it did not take.
+    fn taken(&self, written: Result<std::io::Result<()>, JoinError>) -> Result<(), String> {
+        if let Ok(Ok(())) = written {
+            return Ok(());
+        }
+        self.outbox.abandon();
+        Err("the connection was lost".into())
+    }
+}
+
+/// When something has to be over.
+type Deadline = tokio::time::Instant;
+
+fn in_close_time() -> Deadline {
+    Deadline::now() + CLOSE_TIME
+}
+
+/// By what a client that is pinged shows that it is there.
+#[derive(Clone, Copy)]
+enum Sign {
+    /// It answers.
+    Answers,
+    /// It takes the pings. What it answers can't be heard while something else that it said is carried out, and that
+    /// may take as long as others want.
+    Takes,
 }
 
 /// How long a client has said nothing.
@@ -249,8 +303,12 @@ impl Silence {
 
     /// Counts a beat, and says how many it is. One in which the client took more than a ping does not count: there
     /// may be much before the ping that it is to answer.
-    fn goes_on(&mut self, taken: u64) -> u32 {
-        let takes = taken > self.taken + PING_BYTES;
+    fn goes_on(&mut self, taken: u64, sign: Sign) -> u32 {
+        let ping = match sign {
+            Sign::Answers => PING_BYTES,
+            Sign::Takes => 0,
+        };
+        let takes = taken > self.taken + ping;
         self.taken = taken;
         self.beats = if takes { 1 } else { self.beats + 1 };
         self.beats

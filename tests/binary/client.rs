@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -227,6 +228,17 @@ impl Client {
                 return result;
             }
         }
+    }
+
+    /// Ends its half of the connection, without reading what is on its way.
+    pub async fn say_no_more(&mut self) {
+        self.socket.get_mut().shutdown().await.unwrap();
+    }
+
+    /// Takes a few bytes as they come. Says how many; none once the connection is over.
+    pub async fn take_some(&mut self) -> usize {
+        let mut bytes = vec![0; 64 * 1024];
+        self.socket.get_mut().read(&mut bytes).await.unwrap_or(0)
     }
 
     /// The next status' level and text.

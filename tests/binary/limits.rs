@@ -165,6 +165,60 @@ async fn who_answers_no_pings_is_given_up() {
     answering.subscribe(&["/tick"]).await;
 }
 
+#[tokio::test]
+async fn who_fetches_files_and_reads_nothing_is_given_up_as_well() {
+    let served = tempfile::tempdir().unwrap();
+    std::fs::File::create(served.path().join("large")).unwrap().set_len(30_000_000).unwrap();
+    let assets = served.path().to_str().unwrap();
+    let (_recording, server) =
+        start(&["--ping", "0.05", "--start-paused", "--max-clients", "1", "--assets", assets]);
+    let mut stays = Client::connect(&server.url).await;
+    // The first one is being written, the second one waits, and the others wait for that.
+    for _ in 0..4 {
+        stays.send(json!({"op": "fetchAsset", "uri": "large", "requestId": 5})).await;
+    }
+    let given_up = async {
+        while refused(&server.url).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), given_up).await.unwrap();
+    drop(stays);
+}
+
+#[tokio::test]
+async fn whose_request_takes_long_since_others_do_not_read_is_not_given_up() {
+    let blob = "x".repeat(100_000);
+    let lines: String = (0..1000)
+        .map(|n| {
+            let time = crate::recordings::START + n;
+            format!("{{\"topic\":\"/big\",\"log_time\":{time},\"data\":{{\"blob\":\"{blob}\"}}}}\n")
+        })
+        .collect();
+    let recording = crate::recordings::file(lines);
+    let path = recording.path().to_str().unwrap();
+    let server =
+        Server::start([path, "--lossless", "--ping", "0.1", "--start-paused", "--client-buffer", "1MB"]);
+    let mut waits = Client::connect(&server.url).await;
+    let mut reads_little = Client::connect(&server.url).await;
+    reads_little.subscribe(&["/big"]).await;
+    let burst = waits.call(9, r#"{"num_messages": 1000}"#);
+    let trickle = async {
+        for _ in 0..200 {
+            reads_little.message().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        loop {
+            reads_little.message().await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = burst => answer,
+        () = trickle => unreachable!(),
+    };
+    assert_eq!(answer.unwrap()["actually_burst"], 1000);
+}
+
 #[test]
 fn paths_that_lead_elsewhere_lead_nowhere() {
     let (_recording, server) = start(&[]);

@@ -294,8 +294,63 @@ async fn what_a_client_does_not_take_at_the_end_is_counted_as_lost() {
     client.subscribe_to_all().await;
     let (code, stderr) = server.wait();
     assert_eq!(code, Some(3), "{stderr}");
-    assert!(stderr.contains("took nothing"), "{stderr}");
+    assert!(stderr.contains("did not take them in time"), "{stderr}");
     drop(client);
+}
+
+#[tokio::test]
+async fn what_a_client_did_not_take_that_left_is_not_lost() {
+    let blob = "x".repeat(1_000_000);
+    // More than a client is sent that does not read, and then time for it to go.
+    let lines: String = (0..30)
+        .chain([2000 * MILLISECOND])
+        .map(|n| {
+            format!("{{\"topic\":\"/big\",\"log_time\":{},\"data\":{{\"blob\":\"{blob}\"}}}}\n", START + n)
+        })
+        .collect();
+    let recording = file(lines);
+    let server = Server::start([path(&recording), "--client-lag", "60", "--at-end", "exit"]);
+    let mut client = Client::connect(&server.url).await;
+    client.subscribe_to_all().await;
+    client.message().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    client.say_no_more().await;
+    let (code, stderr) = server.wait();
+    assert_eq!(code, Some(0), "{stderr}");
+    drop(client);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_does_not_wait_until_who_takes_little_has_everything() {
+    const SIZE: usize = 30_000_000;
+    let recording = ticks(10);
+    let served = tempfile::tempdir().unwrap();
+    std::fs::File::create(served.path().join("large")).unwrap().set_len(SIZE as u64).unwrap();
+    let server = Server::start([path(&recording), "--assets", served.path().to_str().unwrap()]);
+    let mut client = Client::connect(&server.url).await;
+    client.send(json!({"op": "fetchAsset", "uri": "large", "requestId": 5})).await;
+    let mut taken = 0;
+    while taken < 1_000_000 {
+        taken += client.take_some().await;
+    }
+    server.signal("TERM");
+    let mut ended = tokio::task::spawn_blocking(|| server.wait());
+    let (code, stderr) = loop {
+        tokio::select! {
+            ended = &mut ended => break ended.unwrap(),
+            () = tokio::time::sleep(Duration::from_millis(100)) => taken += client.take_some().await,
+        }
+    };
+    assert_eq!(code, Some(0), "{stderr}");
+    // What is still on its way.
+    loop {
+        match client.take_some().await {
+            0 => break,
+            more => taken += more,
+        }
+    }
+    assert!(taken < SIZE, "it was waited for");
 }
 
 #[cfg(target_os = "linux")]

@@ -639,6 +639,21 @@ fn steps_that_come_faster_than_they_are_played_add_up() {
 }
 
 #[test]
+fn steps_that_follow_on_a_step_back_add_up_as_well() {
+    let mut player = Player::new(&[1000, 1010, 1020, 1030, 1040, 1050, 1060], 1.0, Repeat::Times(1));
+    player.at(0);
+    assert_eq!(player.at(10).0, ["m1"]);
+    player.command(Command::StepBack, 10);
+    player.command(Command::Step(2), 10);
+    player.command(Command::Step(3), 10);
+    assert_eq!(
+        player.at(10),
+        (["to 1000", "state 0", "m1", "m2", "m3", "m4", "m5"].map(String::from).to_vec(), Wake::Commanded)
+    );
+    assert_eq!(player.timeline.position().stepped, 5);
+}
+
+#[test]
 fn a_seek_while_a_step_back_is_looked_for_goes_on_as_playback_would() {
     let mut player = Player::new(&[1000, 1010, 1020], 1.0, Repeat::Times(1));
     player.at(15);

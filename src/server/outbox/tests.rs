@@ -321,6 +321,36 @@ fn what_a_client_did_not_take_is_undelivered() {
     assert_eq!((outbox.counts().sent, outbox.counts().undelivered), (0, 10));
 }
 
+#[test]
+fn what_a_client_that_is_gone_did_not_take_is_skipped() {
+    let outbox = outbox(1 << 20);
+    deliver(&outbox, &[event(0, 1, 10), event(1, 2, 20)]);
+    outbox.lock().take(&mut outbox.pen().batch);
+    deliver(&outbox, &[event(1, 3, 10)]);
+    outbox.abandon();
+    let tallies: Vec<Tally> = outbox.tallies().into_values().filter(|tally| tally.skipped > 0).collect();
+    assert_eq!(tallies.iter().map(|tally| tally.skipped).collect::<Vec<_>>(), [1, 2]);
+    assert!(tallies.iter().all(|tally| tally.undelivered == 0));
+    assert_eq!(outbox.counts().undelivered, 0);
+    // What is given up is not written any more, and so not counted twice.
+    outbox.write_some().unwrap();
+    assert_eq!(outbox.counts().sent, 0);
+}
+
+#[test]
+fn what_a_client_is_cut_off_from_is_undelivered_and_counted_once() {
+    let outbox = outbox(1 << 20);
+    deliver(&outbox, &[event(0, 1, 10)]);
+    outbox.lock().take(&mut outbox.pen().batch);
+    deliver(&outbox, &[event(0, 2, 10), event(0, 3, 10)]);
+    outbox.finish(frame::text("end"));
+    outbox.cut_off();
+    assert_eq!(outbox.counts().undelivered, 2);
+    outbox.give_up();
+    assert_eq!(outbox.counts().undelivered, 3);
+    assert_eq!(outbox.tallies()[&ChannelId(0)].undelivered, 3);
+}
+
 proptest! {
     /// Whatever comes: the bound holds, what is sent is in order, and sent and dropped add up.
     #[test]

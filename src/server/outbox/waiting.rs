@@ -42,10 +42,10 @@ pub struct Tally {
     pub sent_bytes: u64,
     /// How many were left out for clients that take less than is played.
     pub dropped: u64,
-    /// How many still waited when the client did not want them any more: time went to another place, or it
-    /// unsubscribed or hung up.
+    /// How many were not sent since nobody wanted them any more: time went to another place, the client
+    /// unsubscribed, left or was sent away, or playback was stopped.
     pub skipped: u64,
-    /// How many were not sent at the end, to clients that took nothing any more.
+    /// How many clients that were still there did not take in time at the end.
     pub undelivered: u64,
 }
 
