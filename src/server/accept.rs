@@ -1,12 +1,12 @@
 //! Takes connections in, for as long as the system gives any.
 
-use std::io;
-use std::sync::Arc;
+use std::io::{self, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::limits::Full;
 use super::{Door, http};
 
 /// How long to wait before connections are accepted again where the system gives none.
@@ -21,16 +21,16 @@ pub(super) async fn accept(listener: TcpListener, door: Door) {
     let mut complaint = Complaint::default();
     loop {
         match listener.accept().await {
-            Ok((socket, address)) => {
-                // Who comes when there are so many already is sent away without a word.
-                if let Ok(permit) = Arc::clone(&door.connections).try_acquire_owned() {
+            Ok((socket, address)) => match door.connections.take(address.ip()) {
+                Ok(place) => {
                     let serving = http::serve(socket, address, door.clone());
                     tokio::spawn(async move {
                         serving.await;
-                        drop(permit);
+                        drop(place);
                     });
                 }
-            }
+                Err(full) => send_away(socket, full, door.tls.is_some()),
+            },
             Err(error) if is_gone(&error) => tracing::debug!("a client left before it was accepted: {error}"),
             Err(error) => {
                 door.not_accepted.fetch_add(1, Ordering::Relaxed);
@@ -41,6 +41,28 @@ pub(super) async fn accept(listener: TcpListener, door: Door) {
             }
         }
     }
+}
+
+/// Closes a connection that there is no place for. It is told why where the system takes the words at once: nobody
+/// waits here.
+fn send_away(socket: TcpStream, full: Full, speaks_tls: bool) {
+    tracing::debug!("a connection was closed at once: {full:?}");
+    if speaks_tls {
+        return;
+    }
+    let answer = match full {
+        Full::All(_) => {
+            "503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+             there are too many connections; try again later\n"
+        }
+        Full::Address(_) => {
+            "429 Too Many Requests\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+             there are too many connections from one address; try again later\n"
+        }
+    };
+    let written =
+        socket.into_std().and_then(|mut socket| socket.write(format!("HTTP/1.1 {answer}").as_bytes()));
+    written.map(drop).unwrap_or_default();
 }
 
 /// Whether only this one connection is meant.
