@@ -8,6 +8,7 @@ mod accept;
 mod access;
 mod assets;
 mod catalog;
+mod complaint;
 mod control;
 mod frame;
 #[cfg(fuzzing)]
@@ -57,7 +58,9 @@ pub use tls::{Tls, TlsError};
 
 use crate::playback::{Position, Range, Remote};
 use crate::recording::{Channel, Density, Problems};
+use access::Refused;
 use catalog::Catalog;
+use complaint::Complaint;
 use hub::Hub;
 use limits::Places;
 
@@ -73,6 +76,9 @@ const EVENT_STREAMS: usize = 64;
 
 /// How many of them to one address.
 const EVENT_STREAMS_PER_ADDRESS: usize = EVENT_STREAMS / 4;
+
+/// How long nothing more is logged of requests that were refused: strangers send as many as they like.
+const REFUSALS: Duration = Duration::from_secs(10);
 
 /// What a server tells its clients, and what it grants them.
 #[derive(Clone, Debug)]
@@ -184,6 +190,7 @@ impl Server {
             access: Arc::new(options.access.clone()),
             tls: options.tls.clone(),
             not_accepted: Arc::default(),
+            refusals: Arc::new(Refused::ALL.map(|_| Complaint::new(REFUSALS))),
             places: Places::new(options.limits.clients, options.limits.clients_per_address),
             connections: Places::new(CONNECTIONS, CONNECTIONS_PER_ADDRESS),
         };
@@ -291,6 +298,8 @@ struct Door {
     tls: Option<Arc<Tls>>,
     /// How often no connection could be accepted.
     not_accepted: Arc<AtomicU64>,
+    /// Whether to log that somebody was refused, for each reason.
+    refusals: Arc<[Complaint; Refused::ALL.len()]>,
     /// For clients.
     places: Arc<Places>,
     /// For connections that are no clients, or not yet.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::complaint::Complaint;
 use super::limits::Full;
 use super::{Door, http};
 
@@ -18,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 /// Accepts connections until the task is ended.
 pub(super) async fn accept(listener: TcpListener, door: Door) {
-    let mut complaint = Complaint::default();
+    let complaint = Complaint::new(SILENCE);
     loop {
         match listener.accept().await {
             Ok((socket, address)) => match door.connections.take(address.ip()) {
@@ -34,7 +35,7 @@ pub(super) async fn accept(listener: TcpListener, door: Door) {
             Err(error) if is_gone(&error) => tracing::debug!("a client left before it was accepted: {error}"),
             Err(error) => {
                 door.not_accepted.fetch_add(1, Ordering::Relaxed);
-                if complaint.is_due(Instant::now()) {
+                if complaint.is_due(Instant::now()).is_some() {
                     tracing::warn!("{}", describe(&error));
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -94,33 +95,9 @@ fn is_out_of_descriptors(_: &io::Error) -> bool {
     false
 }
 
-/// Whether to say something again that may be so for long, or come and go.
-#[derive(Debug, Default)]
-struct Complaint {
-    said: Option<Instant>,
-}
-
-impl Complaint {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.said.is_none_or(|said| now.duration_since(said) >= SILENCE);
-        if is_due {
-            self.said = Some(now);
-        }
-        is_due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_comes_and_goes_is_told_once_in_a_while() {
-        let (mut complaint, start) = (Complaint::default(), Instant::now());
-        let seconds = [0, 1, 300, 599, 600, 601, 1300];
-        let said = seconds.map(|second| complaint.is_due(start + Duration::from_secs(second)));
-        assert_eq!(said, [true, false, false, false, true, false, true]);
-    }
 
     #[cfg(unix)]
     #[test]

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, UPGRADE};
@@ -27,6 +28,7 @@ use tower_service::Service as _;
 use patient::Patient;
 
 use super::access::Refused;
+use super::complaint::Complaint;
 use super::limits::Full;
 use super::tls::Tls;
 use super::wire::Connection;
@@ -105,7 +107,7 @@ async fn answer<S: Socket>(socket: S, address: SocketAddr, door: Door) {
             let open = !upgrades && request.uri().path() == "/healthz";
             let access = door.access.check(request.uri(), request.headers(), upgrades);
             let response = if let (Err(refused), false) = (access, open) {
-                keep_out(refused, address)
+                keep_out(refused, address, &door.refusals[refused as usize])
             } else if upgrades {
                 upgrade::<S>(request, address, door)
             } else {
@@ -242,9 +244,18 @@ fn no_place(full: Full) -> Response<Body> {
 }
 
 /// The one who asks may not have it.
-fn keep_out(refused: Refused, address: SocketAddr) -> Response<Body> {
-    tracing::info!("client {address} was refused: {}", refused.reason());
-    let mut response = plain(refused.status(), refused.reason().to_owned());
+fn keep_out(refused: Refused, address: SocketAddr, complaint: &Complaint) -> Response<Body> {
+    let reason = refused.reason();
+    match complaint.is_due(Instant::now()) {
+        Some(0) => tracing::info!("client {address} was refused: {reason}"),
+        Some(others) => {
+            tracing::info!(
+                "client {address} was refused: {reason}; and before it {others} more requests were"
+            );
+        }
+        None => tracing::debug!("client {address} was refused: {reason}"),
+    }
+    let mut response = plain(refused.status(), reason.to_owned());
     if refused.status() == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer realm=\"fgplay\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
