@@ -65,6 +65,11 @@ pub struct Channel {
     pub message_count: u64,
 }
 
+/// How many messages channels have together. Files say how many they have, and a wrong one says anything.
+fn message_count(channels: &[Channel]) -> u64 {
+    channels.iter().fold(0, |sum, channel| sum.saturating_add(channel.message_count))
+}
+
 impl Channel {
     /// The name of the schema, empty where there is none.
     pub fn schema_name(&self) -> &str {

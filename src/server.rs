@@ -8,6 +8,7 @@ mod accept;
 mod access;
 mod assets;
 mod catalog;
+mod complaint;
 mod control;
 mod frame;
 #[cfg(fuzzing)]
@@ -40,7 +41,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use access::{Access, EmptyToken, Origins, Token};
@@ -57,15 +58,27 @@ pub use tls::{Tls, TlsError};
 
 use crate::playback::{Position, Range, Remote};
 use crate::recording::{Channel, Density, Problems};
+use access::Refused;
 use catalog::Catalog;
+use complaint::Complaint;
 use hub::Hub;
 use limits::Places;
 
 /// How many connections may be open that are no clients, or not yet.
 const CONNECTIONS: usize = 4096;
 
+/// How many of them from one address, so that nobody can take them all. Clients don't count, so that many of them may
+/// come through one proxy.
+const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS / 4;
+
 /// How many streams of events may be open at the same time.
 const EVENT_STREAMS: usize = 64;
+
+/// How many of them to one address.
+const EVENT_STREAMS_PER_ADDRESS: usize = EVENT_STREAMS / 4;
+
+/// How long nothing more is logged of requests that were refused: strangers send as many as they like.
+const REFUSALS: Duration = Duration::from_secs(10);
 
 /// What a server tells its clients, and what it grants them.
 #[derive(Clone, Debug)]
@@ -171,14 +184,15 @@ impl Server {
             alive,
             archive,
             density: Arc::default(),
-            streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
+            streams: Places::new(EVENT_STREAMS, EVENT_STREAMS_PER_ADDRESS),
             listening: address,
             started: Instant::now(),
             access: Arc::new(options.access.clone()),
             tls: options.tls.clone(),
             not_accepted: Arc::default(),
-            places: Arc::default(),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            refusals: Arc::new(Refused::ALL.map(|_| Complaint::new(REFUSALS))),
+            places: Places::new(options.limits.clients, options.limits.clients_per_address),
+            connections: Places::new(CONNECTIONS, CONNECTIONS_PER_ADDRESS),
         };
         let accepting = tokio::spawn(accept::accept(listener, door));
         let watching =
@@ -275,8 +289,8 @@ struct Door {
     archive: Arc<dyn Archive>,
     /// How many messages there are at which times, once somebody has asked for it.
     density: Arc<OnceLock<watch::Receiver<Option<Arc<Density>>>>>,
-    /// One for each stream of events that may be open.
-    streams: Arc<Semaphore>,
+    /// For streams of events.
+    streams: Arc<Places>,
     /// Where the server listens, and since when.
     listening: SocketAddr,
     started: Instant,
@@ -284,8 +298,10 @@ struct Door {
     tls: Option<Arc<Tls>>,
     /// How often no connection could be accepted.
     not_accepted: Arc<AtomicU64>,
+    /// Whether to log that somebody was refused, for each reason.
+    refusals: Arc<[Complaint; Refused::ALL.len()]>,
     /// For clients.
     places: Arc<Places>,
     /// For connections that are no clients, or not yet.
-    connections: Arc<Semaphore>,
+    connections: Arc<Places>,
 }

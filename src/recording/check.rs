@@ -14,6 +14,7 @@ use self::course::Course;
 use self::findings::Collector;
 pub use self::findings::{Finding, FindingKind, More, Severity, Verdict};
 use super::merge::identify;
+use super::problems::Sort;
 use super::watch::Watch;
 use super::{
     ChannelId, ChannelMap, Kind, OpenContext, OpenError, OpenOptions, Place, Problem, ProblemKind, Problems,
@@ -77,7 +78,8 @@ impl CheckedFile {
     /// What to think of it.
     pub fn verdict(&self) -> Verdict {
         let unreadable = self.findings.iter().any(|finding| finding.kind == FindingKind::Unreadable);
-        match self.findings.iter().map(|finding| finding.severity).max() {
+        let listed = self.findings.iter().map(|finding| finding.severity);
+        match listed.chain(self.more.iter().map(|more| more.severity)).max() {
             _ if unreadable => Verdict::Unreadable,
             Some(Severity::Error) => Verdict::Errors,
             Some(Severity::Warning) => Verdict::Warnings,
@@ -168,7 +170,11 @@ fn look(
     problems.iter().filter_map(|problem| from_problem(problem, summary.kind)).for_each(|finding| {
         findings.add(finding);
     });
-    findings.add_unlisted(FindingKind::Damage, Severity::Error, context.problems.beyond());
+    for (sort, count) in context.problems.beyond_of() {
+        if let Some((kind, severity, _)) = class_of(sort, summary.kind) {
+            findings.add_unlisted(kind, severity, count);
+        }
+    }
     if summary.message_count == 0 {
         let text =
             "it has no message that can be played, so fgplay refuses to play it alone; record it again";
@@ -205,11 +211,17 @@ fn unopened(error: OpenError) -> Finding {
 
 /// What the readers tell, with what can be done about it. Lines are told by the [`Watcher`].
 fn from_problem(problem: &Problem, format: Kind) -> Option<Finding> {
+    let (kind, severity, advice) = class_of(problem.sort(), format)?;
+    Some(Finding::new(kind, severity, format!("{}; {advice}", problem.text)).at(problem.place.clone()))
+}
+
+/// What to think of problems of a sort, and what can be done about them.
+fn class_of((kind, data_lost): Sort, format: Kind) -> Option<(FindingKind, Severity, &'static str)> {
     let recover = match format {
         Kind::Mcap => "`mcap recover in.mcap -o out.mcap` copies what is whole",
         Kind::Jsonl => "record it again",
     };
-    let (kind, severity, advice) = match problem.kind {
+    Some(match kind {
         ProblemKind::Line => return None,
         ProblemKind::Crc => (FindingKind::Crc, Severity::Error, recover),
         ProblemKind::Damage => (FindingKind::Damage, Severity::Error, recover),
@@ -230,12 +242,11 @@ fn from_problem(problem: &Problem, format: Kind) -> Option<Finding> {
             let advice = "`mcap recover in.mcap -o out.mcap` writes a copy with one";
             (FindingKind::Index, Severity::Note, advice)
         }
-        ProblemKind::Other if problem.data_lost => (FindingKind::Damage, Severity::Error, recover),
+        ProblemKind::Other if data_lost => (FindingKind::Damage, Severity::Error, recover),
         ProblemKind::Other => {
             (FindingKind::Other, Severity::Warning, "write it as the specification of MCAP says")
         }
-    };
-    Some(Finding::new(kind, severity, format!("{}; {advice}", problem.text)).at(problem.place.clone()))
+    })
 }
 
 /// Hears what stands in a file.

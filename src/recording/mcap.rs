@@ -26,7 +26,7 @@ use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
 use super::{
     Attachment, ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Place, ProblemKind, Problems,
-    Reader, ScanProgress, Search, Source, Summary, describe_loss,
+    Reader, ScanProgress, Search, Source, Summary, describe_loss, message_count,
 };
 use crate::time::Timestamp;
 
@@ -224,7 +224,7 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         bytes: source.len(),
         library: found.library,
         profile: found.profile,
-        message_count: channels.iter().map(|channel| channel.message_count).sum(),
+        message_count: message_count(&channels),
         channels,
         time_range: found.index.time_range().map(|(start, end)| (time(start), time(end))),
         chunks: found.totals.into_list(),
@@ -308,9 +308,9 @@ fn tells_all_channels(summary: &FileSummary) -> bool {
 }
 
 fn adds_up(statistics: &::mcap::records::Statistics) -> bool {
-    let counts = statistics.channel_message_counts.values();
-    let sum = counts.fold(0u64, |sum, &count| sum.saturating_add(count));
-    sum == statistics.message_count
+    let mut counts = statistics.channel_message_counts.values();
+    let sum = counts.try_fold(0u64, |sum, &count| sum.checked_add(count));
+    sum == Some(statistics.message_count)
 }
 
 /// Counts the messages of chunks that were jumped over: from the statistics where they agree with

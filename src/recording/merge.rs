@@ -12,7 +12,7 @@ use super::topics::{PlayedChannels, Recorded, matching, play_channels};
 use super::{
     Attachment, Channel, ChannelId, ChannelMap, Cursor, Density, FileSource, Kind, Message, OpenContext,
     OpenError, OpenOptions, Place, Problems, Reader, ScanProgress, Source, StateSearch, Summary, TopicError,
-    TopicSelection, jsonl, kind, mcap,
+    TopicSelection, jsonl, kind, mcap, message_count,
 };
 use crate::time::Timestamp;
 
@@ -143,7 +143,7 @@ impl Recording {
 
     /// How many messages of the played channels there are.
     pub fn message_count(&self) -> u64 {
-        self.channels.iter().map(|channel| channel.message_count).sum()
+        message_count(&self.channels)
     }
 
     /// What can't be played.

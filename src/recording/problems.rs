@@ -1,6 +1,6 @@
 //! What a recording holds that can't be played: told once, counted, and remembered for the end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub enum Place {
 }
 
 /// What sort of thing a [`Problem`] is.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ProblemKind {
     /// Something is broken, cut off, or beyond a limit.
     Damage,
@@ -59,6 +59,12 @@ pub struct Problem {
     pub data_lost: bool,
 }
 
+impl Problem {
+    pub(super) fn sort(&self) -> Sort {
+        (self.kind, self.data_lost)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
@@ -73,7 +79,8 @@ impl fmt::Display for Problem {
 }
 
 /// How many different problems are remembered and told one by one. A hostile file could otherwise fill the
-/// memory with them; those beyond are only counted.
+/// memory with them; those beyond are only counted. The first one of each [`Sort`] is remembered in any case, so
+/// that none hides behind many of another.
 const REMEMBERED: usize = 1000;
 
 /// Collects the problems of a recording, while it is opened and while it is played.
@@ -90,12 +97,19 @@ pub struct Problems {
 /// It takes 8 bytes for each of them.
 const HASHED: usize = 100_000;
 
+/// What sort of thing a problem is, and whether data of the recording is lost by it.
+pub(super) type Sort = (ProblemKind, bool);
+
 #[derive(Default)]
 struct State {
     seen: HashSet<Problem>,
     list: Vec<Problem>,
+    /// The sorts of those in the list.
+    listed: HashSet<Sort>,
     /// The hashes of problems that are only counted.
     beyond: HashSet<u64>,
+    /// How many those are of each sort.
+    beyond_of: BTreeMap<Sort, u64>,
     hasher: RandomState,
     data_lost: bool,
 }
@@ -103,8 +117,8 @@ struct State {
 impl State {
     /// Counts a problem that there is no room for, unless it is counted already.
     fn count(&mut self, problem: &Problem) {
-        if self.beyond.len() < HASHED {
-            self.beyond.insert(self.hasher.hash_one(problem));
+        if self.beyond.len() < HASHED && self.beyond.insert(self.hasher.hash_one(problem)) {
+            *self.beyond_of.entry(problem.sort()).or_default() += 1;
         }
     }
 }
@@ -123,10 +137,11 @@ impl Problems {
             if state.seen.contains(&problem) {
                 return;
             }
-            if state.list.len() >= REMEMBERED {
+            if state.list.len() >= REMEMBERED && state.listed.contains(&problem.sort()) {
                 state.count(&problem);
                 return;
             }
+            state.listed.insert(problem.sort());
             state.seen.insert(problem.clone());
             state.list.push(problem.clone());
         }
@@ -175,6 +190,11 @@ impl Problems {
         self.state().beyond.len() as u64
     }
 
+    /// How many of each sort those are.
+    pub(super) fn beyond_of(&self) -> Vec<(Sort, u64)> {
+        self.state().beyond_of.iter().map(|(sort, count)| (*sort, *count)).collect()
+    }
+
     /// Whether data of the recording was skipped or lost.
     pub fn data_lost(&self) -> bool {
         self.state().data_lost
@@ -218,5 +238,23 @@ mod tests {
         (0..102_000).for_each(|at| problems.lost("a.mcap".as_ref(), Place::Offset(at), "x"));
         assert_eq!((problems.list().len(), problems.beyond()), (1000, 100_000));
         assert!(problems.data_lost());
+    }
+
+    #[test]
+    fn no_number_of_notes_hides_that_something_is_lost() {
+        let (problems, path) = (Problems::default(), Path::new("a.mcap"));
+        (0..102_000).for_each(|at| problems.note(path, Place::Offset(at), "x"));
+        (0..5).for_each(|at| problems.lost_by(ProblemKind::Crc, path, Place::Offset(at), "y"));
+        let lost = problems.list().into_iter().filter(|problem| problem.data_lost);
+        assert_eq!(lost.map(|problem| problem.place).collect::<Vec<_>>(), [Place::Offset(0)]);
+    }
+
+    #[test]
+    fn what_is_beyond_is_counted_by_sort() {
+        let (problems, path) = (Problems::default(), Path::new("a.mcap"));
+        (0..1500).for_each(|at| problems.note(path, Place::Offset(at), "x"));
+        (0..5).for_each(|at| problems.lost_by(ProblemKind::Crc, path, Place::Offset(at), "y"));
+        let counts = problems.beyond_of();
+        assert_eq!(counts, [((ProblemKind::Crc, true), 4), ((ProblemKind::Other, false), 500)]);
     }
 }

@@ -335,7 +335,8 @@ fn unite_inferred(channels: &mut [Channel], origins: &[Origin<'_>]) {
 
 /// Adds what is known of `other` to `channel`, of which it is a part.
 fn unite(channel: &mut Channel, other: &Channel) {
-    channel.message_count += other.message_count;
+    // Files say how many they have, and a wrong one says anything.
+    channel.message_count = channel.message_count.saturating_add(other.message_count);
     if !channel.is_latched() && other.is_latched() {
         channel.metadata.clone_from(&other.metadata);
     }
@@ -434,6 +435,14 @@ mod tests {
         assert_eq!(played.channels[0].message_count, 7);
         assert_eq!(*played.maps[1], [Some(ChannelId(1)), Some(ChannelId(0))]);
         assert!(played.notes.is_empty());
+    }
+
+    #[test]
+    fn files_may_say_that_they_have_any_number_of_messages() {
+        let file = [channel("/a", "A", u64::MAX), channel("/b", "B", u64::MAX)];
+        let played = play_files(&[&file, &file], &TopicSelection::default()).unwrap();
+        assert_eq!(played.channels[0].message_count, u64::MAX);
+        assert_eq!(crate::recording::message_count(&played.channels), u64::MAX);
     }
 
     #[test]

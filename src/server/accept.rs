@@ -1,12 +1,13 @@
 //! Takes connections in, for as long as the system gives any.
 
-use std::io;
-use std::sync::Arc;
+use std::io::{self, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::complaint::Complaint;
+use super::limits::Full;
 use super::{Door, http};
 
 /// How long to wait before connections are accepted again where the system gives none.
@@ -18,29 +19,51 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 /// Accepts connections until the task is ended.
 pub(super) async fn accept(listener: TcpListener, door: Door) {
-    let mut complaint = Complaint::default();
+    let complaint = Complaint::new(SILENCE);
     loop {
         match listener.accept().await {
-            Ok((socket, address)) => {
-                // Who comes when there are so many already is sent away without a word.
-                if let Ok(permit) = Arc::clone(&door.connections).try_acquire_owned() {
+            Ok((socket, address)) => match door.connections.take(address.ip()) {
+                Ok(place) => {
                     let serving = http::serve(socket, address, door.clone());
                     tokio::spawn(async move {
                         serving.await;
-                        drop(permit);
+                        drop(place);
                     });
                 }
-            }
+                Err(full) => send_away(socket, full, door.tls.is_some()),
+            },
             Err(error) if is_gone(&error) => tracing::debug!("a client left before it was accepted: {error}"),
             Err(error) => {
                 door.not_accepted.fetch_add(1, Ordering::Relaxed);
-                if complaint.is_due(Instant::now()) {
+                if complaint.is_due(Instant::now()).is_some() {
                     tracing::warn!("{}", describe(&error));
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Closes a connection that there is no place for. It is told why where the system takes the words at once: nobody
+/// waits here.
+fn send_away(socket: TcpStream, full: Full, speaks_tls: bool) {
+    tracing::debug!("a connection was closed at once: {full:?}");
+    if speaks_tls {
+        return;
+    }
+    let answer = match full {
+        Full::All(_) => {
+            "503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+             there are too many connections; try again later\n"
+        }
+        Full::Address(_) => {
+            "429 Too Many Requests\r\nRetry-After: 10\r\nConnection: close\r\n\r\n\
+             there are too many connections from one address; try again later\n"
+        }
+    };
+    let written =
+        socket.into_std().and_then(|mut socket| socket.write(format!("HTTP/1.1 {answer}").as_bytes()));
+    written.map(drop).unwrap_or_default();
 }
 
 /// Whether only this one connection is meant.
@@ -72,33 +95,9 @@ fn is_out_of_descriptors(_: &io::Error) -> bool {
     false
 }
 
-/// Whether to say something again that may be so for long, or come and go.
-#[derive(Debug, Default)]
-struct Complaint {
-    said: Option<Instant>,
-}
-
-impl Complaint {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.said.is_none_or(|said| now.duration_since(said) >= SILENCE);
-        if is_due {
-            self.said = Some(now);
-        }
-        is_due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_comes_and_goes_is_told_once_in_a_while() {
-        let (mut complaint, start) = (Complaint::default(), Instant::now());
-        let seconds = [0, 1, 300, 599, 600, 601, 1300];
-        let said = seconds.map(|second| complaint.is_due(start + Duration::from_secs(second)));
-        assert_eq!(said, [true, false, false, false, true, false, true]);
-    }
 
     #[cfg(unix)]
     #[test]

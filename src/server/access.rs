@@ -84,6 +84,8 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    pub const ALL: [Refused; 3] = [Refused::NoToken, Refused::WrongToken, Refused::OtherSite];
+
     pub fn status(self) -> StatusCode {
         match self {
             Refused::NoToken | Refused::WrongToken => StatusCode::UNAUTHORIZED,

@@ -113,8 +113,11 @@ impl Graph {
             let mut listeners = std::mem::take(&mut state.listeners);
             for listener in listeners.values_mut() {
                 listener.missed.extend(&changed);
+                if listener.missed.is_empty() {
+                    continue;
+                }
                 let update = self.update(&state, false, listener.missed.iter().copied());
-                if listener.missed.is_empty() || listener.outbox.push_answer(update) {
+                if listener.outbox.push_answer(update) {
                     listener.missed.clear();
                 }
             }

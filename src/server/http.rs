@@ -4,10 +4,13 @@ mod api;
 mod commands;
 mod describe;
 mod guard;
+mod patient;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, UPGRADE};
@@ -22,7 +25,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower_service::Service as _;
 
+use patient::Patient;
+
 use super::access::Refused;
+use super::complaint::Complaint;
 use super::limits::Full;
 use super::tls::Tls;
 use super::wire::Connection;
@@ -33,6 +39,10 @@ use crate::foxglove::Subprotocol;
 const SPEAK_TLS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n\
     This port speaks TLS: connect with wss:// or https://.\n";
+
+/// For how many times as long as a request may take to come its connection is kept, and an answer may take to be
+/// taken. Connections are few, and who sends a request now and then would have one for ever.
+const PATIENCES: u32 = 6;
 
 /// How many bytes the system takes for a connection before the last ones are sent. What waits there can't be left
 /// out any more when it is too old, so this is little; but it is a whole batch.
@@ -88,7 +98,7 @@ async fn secure(mut socket: TcpStream, address: SocketAddr, door: Door) {
 /// Answers the requests of one connection, until it is closed or becomes a session.
 async fn answer<S: Socket>(socket: S, address: SocketAddr, door: Door) {
     let patience = door.hub.options().limits.handshake;
-    let pages = api::routes(door.clone());
+    let pages = api::routes(door.clone(), address.ip());
     let service = service_fn(|request: Request<Incoming>| {
         let (door, mut pages) = (door.clone(), pages.clone());
         async move {
@@ -97,7 +107,7 @@ async fn answer<S: Socket>(socket: S, address: SocketAddr, door: Door) {
             let open = !upgrades && request.uri().path() == "/healthz";
             let access = door.access.check(request.uri(), request.headers(), upgrades, door.listening);
             let response = if let (Err(refused), false) = (access, open) {
-                keep_out(refused, address)
+                keep_out(refused, address, &door.refusals[refused as usize])
             } else if upgrades {
                 upgrade::<S>(request, address, door)
             } else {
@@ -107,13 +117,23 @@ async fn answer<S: Socket>(socket: S, address: SocketAddr, door: Door) {
             Ok::<_, Infallible>(response)
         }
     });
+    let age = patience.saturating_mul(PATIENCES);
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(socket), service)
+        .serve_connection(TokioIo::new(Patient::new(socket, age)), service)
         .with_upgrades();
-    if let Err(error) = connection.await {
+    let mut connection = pin!(connection);
+    let ended = match timeout(age, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            // What is being answered is still answered, such as a stream of events, but nothing more.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!("{address}: HTTP connection ended: {error}");
     }
 }
@@ -154,25 +174,17 @@ fn upgrade<S: Socket>(mut request: Request<Incoming>, address: SocketAddr, door:
              or foxglove.sdk.v1 in Sec-WebSocket-Protocol",
         );
     };
-    let place = match door.places.take(address.ip(), &door.hub.options().limits) {
+    let place = match door.places.take(address.ip()) {
         Ok(place) => place,
-        Err(full) => {
-            let status = match full {
-                Full::All(_) => StatusCode::SERVICE_UNAVAILABLE,
-                Full::Address(_) => StatusCode::TOO_MANY_REQUESTS,
-            };
-            let mut response = plain(status, full.to_string());
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-            return response;
-        }
+        Err(full) => return no_place(full),
     };
     let accept = derive_accept_key(key.as_bytes());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrading.await {
-            Ok(upgraded) => match upgraded.downcast::<TokioIo<S>>() {
+            Ok(upgraded) => match upgraded.downcast::<TokioIo<Patient<S>>>() {
                 Ok(parts) => {
-                    let connection = parts.io.into_inner().into_connection();
+                    let connection = parts.io.into_inner().into_inner().into_connection();
                     session::run(connection, parts.read_buf, protocol, address, door, place).await;
                 }
                 Err(_) => {
@@ -214,10 +226,36 @@ fn refuse(reason: &str) -> Response<Body> {
     plain(StatusCode::BAD_REQUEST, reason.to_owned())
 }
 
+/// There are too many clients.
+fn no_place(full: Full) -> Response<Body> {
+    let (status, reason) = match full {
+        Full::All(most) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("all {most} places are taken (--max-clients); try again later"),
+        ),
+        Full::Address(most) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("all {most} places for clients from one address are taken (--max-clients-per-address)"),
+        ),
+    };
+    let mut response = plain(status, reason);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    response
+}
+
 /// The one who asks may not have it.
-fn keep_out(refused: Refused, address: SocketAddr) -> Response<Body> {
-    tracing::info!("client {address} was refused: {}", refused.reason());
-    let mut response = plain(refused.status(), refused.reason().to_owned());
+fn keep_out(refused: Refused, address: SocketAddr, complaint: &Complaint) -> Response<Body> {
+    let reason = refused.reason();
+    match complaint.is_due(Instant::now()) {
+        Some(0) => tracing::info!("client {address} was refused: {reason}"),
+        Some(others) => {
+            tracing::info!(
+                "client {address} was refused: {reason}; and before it {others} more requests were"
+            );
+        }
+        None => tracing::debug!("client {address} was refused: {reason}"),
+    }
+    let mut response = plain(refused.status(), reason.to_owned());
     if refused.status() == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer realm=\"fgplay\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -113,6 +113,8 @@ struct Entry {
     calm_rounds: Option<u32>,
     /// Whether the last status told that it is over.
     removing: bool,
+    /// How many of the statuses about the recording's problems it was told.
+    told_problems: usize,
 }
 
 /// A client as it is told of to others.
@@ -236,6 +238,7 @@ impl Hub {
             rounds: VecDeque::from([Counts::default()]),
             calm_rounds: None,
             removing: false,
+            told_problems: state.problem_statuses.len(),
         };
         state.guests.insert(id, entry);
         state.share_out(&self.options);
@@ -473,13 +476,13 @@ pub(super) async fn watch(hub: Arc<Hub>) {
         hub.sample();
         let problems = hub.problems.list();
         let mut state = hub.lock();
-        let known = std::mem::replace(&mut state.problems, problems.len());
-        let news = if known < problems.len() { problem_statuses(&problems, known) } else { Vec::new() };
-        state.problem_statuses.extend(news.iter().cloned());
-        for guest in state.guests.values_mut() {
-            for status in &news {
-                guest.outbox.push_answer(status.clone());
-            }
+        let State { guests, problems: known, problem_statuses: statuses, .. } = &mut *state;
+        let known = std::mem::replace(known, problems.len());
+        if known < problems.len() {
+            statuses.extend(problem_statuses(&problems, known));
+        }
+        for guest in guests.values_mut() {
+            tell_problems(&guest.outbox, statuses, &mut guest.told_problems);
             if let Some(status) = guest.dropped_status(&hub.catalog) {
                 let taken = guest.outbox.push_answer(status);
                 guest.retry_unless(taken);
@@ -488,6 +491,13 @@ pub(super) async fn watch(hub: Arc<Hub>) {
         drop(state);
         hub.shows().iter().for_each(|show| show.detach());
     }
+}
+
+/// Tells a client of those problems that it was not told of. What it does not take now, since it reads no answers, it
+/// is told in a later round.
+fn tell_problems(outbox: &Outbox, statuses: &[Bytes], told: &mut usize) {
+    let new = statuses.iter().skip(*told);
+    *told += new.take_while(|status| outbox.push_answer(Bytes::clone(status))).count();
 }
 
 /// Frames that tell of the recording's problems from the `first` on.
@@ -571,4 +581,27 @@ fn describe_dropped(
         megabytes(first.sent_bytes, last.sent_bytes),
         megabytes(first.offered_bytes, last.offered_bytes),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outbox::Batch;
+    use super::*;
+
+    #[test]
+    fn who_reads_no_answers_is_told_of_problems_later() {
+        let outbox = Outbox::new(0, 1024, Duration::MAX);
+        let statuses = ["first", "second"].map(|text| Bytes::from_static(text.as_bytes()));
+        let mut told = 0;
+        tell_problems(&outbox, &statuses[..1], &mut told);
+        assert_eq!(told, 1);
+        while outbox.push_answer(Bytes::from(vec![0; 64 * 1024])) {}
+        tell_problems(&outbox, &statuses, &mut told);
+        assert_eq!(told, 1, "nothing more is taken");
+        outbox.take_batch(&mut Batch::default());
+        tell_problems(&outbox, &statuses, &mut told);
+        assert_eq!(told, 2);
+        tell_problems(&outbox, &statuses, &mut told);
+        assert_eq!(told, 2, "each is told once");
+    }
 }

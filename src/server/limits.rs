@@ -74,9 +74,13 @@ impl Allowance {
     }
 }
 
-/// Counts the clients that are connected.
-#[derive(Debug, Default)]
-pub(super) struct Places(Mutex<Taken>);
+/// Counts who is there, in all and from each address: clients, connections, streams of events.
+#[derive(Debug)]
+pub(super) struct Places {
+    all: usize,
+    per_address: usize,
+    taken: Mutex<Taken>,
+}
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -84,7 +88,7 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The place of a client; given back when dropped.
+/// The place of one of them; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
@@ -92,24 +96,29 @@ pub(super) struct Place {
 }
 
 /// Why there is no place.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Full {
-    #[error("all {0} places are taken (--max-clients); try again later")]
+    /// All places are taken, of which there are so many.
     All(usize),
-    #[error("all {0} places for clients from one address are taken (--max-clients-per-address)")]
+    /// All those for one address are.
     Address(usize),
 }
 
 impl Places {
-    /// A place for a client from this address.
-    pub fn take(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Place, Full> {
+    /// So many places, and so many of them for one address.
+    pub fn new(all: usize, per_address: usize) -> Arc<Self> {
+        Arc::new(Places { all, per_address, taken: Mutex::default() })
+    }
+
+    /// A place for somebody from this address.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
         let mut taken = self.lock();
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.all >= limits.clients {
-            return Err(Full::All(limits.clients));
+        if taken.all >= self.all {
+            return Err(Full::All(self.all));
         }
-        if here >= limits.clients_per_address {
-            return Err(Full::Address(limits.clients_per_address));
+        if here >= self.per_address {
+            return Err(Full::Address(self.per_address));
         }
         taken.all += 1;
         taken.by_address.insert(address, here + 1);
@@ -118,7 +127,7 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         // Nothing that holds it panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,15 +161,14 @@ mod tests {
 
     #[test]
     fn places_are_given_back() {
-        let limits = Limits { clients: 3, clients_per_address: 2, ..Limits::default() };
-        let places = Arc::new(Places::default());
+        let places = Places::new(3, 2);
         let [here, there] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
-        let mut taken = vec![places.take(here, &limits).unwrap(), places.take(here, &limits).unwrap()];
-        assert_eq!(places.take(here, &limits).err(), Some(Full::Address(2)));
-        taken.push(places.take(there, &limits).unwrap());
-        assert_eq!(places.take(there, &limits).err(), Some(Full::All(3)));
+        let mut taken = vec![places.take(here).unwrap(), places.take(here).unwrap()];
+        assert_eq!(places.take(here).err(), Some(Full::Address(2)));
+        taken.push(places.take(there).unwrap());
+        assert_eq!(places.take(there).err(), Some(Full::All(3)));
         taken.clear();
-        assert!(places.take(here, &limits).is_ok());
+        assert!(places.take(here).is_ok());
         assert!(places.lock().by_address.is_empty());
     }
 

@@ -66,6 +66,20 @@ async fn without_the_token_nothing_is_told() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_fill_the_log() {
+    let (_recording, server) = start(1, &["--token", "very", "--at-end", "exit", "--rate", "max"]);
+    for _ in 0..50 {
+        assert_eq!(ask(&server, "GET", "/api/state", &[], "").0, 401);
+    }
+    let mut client = Client::connect(&format!("{}?token=very", server.url)).await;
+    client.subscribe_to_all().await;
+    client.rest().await;
+    let (_, stderr) = server.wait();
+    // Some of them, where the machine is slow.
+    assert!((1..10).contains(&stderr.matches("was refused").count()), "{stderr}");
+}
+
+#[tokio::test]
 async fn a_token_may_come_from_the_environment() {
     let recording = ticks(5);
     let mut command = fgplay([recording.path().to_str().unwrap(), "--help"]);

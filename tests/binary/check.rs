@@ -287,6 +287,29 @@ fn messages_without_a_channel_are_told() {
 }
 
 #[test]
+fn many_oddities_hide_no_error_and_are_none() {
+    let mut bytes = mcap("", &[topic("/imu", &[0, 10])]);
+    let end = bytes.windows(9).rposition(|bytes| bytes == [15, 4, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    bytes.truncate(end);
+    let record =
+        |op: u8, content: &[u8]| [&[op][..], &(content.len() as u64).to_le_bytes(), content].concat();
+    // Channels that are cut off are odd, but nothing is lost by them.
+    bytes.extend((0..1500).flat_map(|_| record(4, &[7, 0])));
+    let ended =
+        |data: &[u8]| file([data, &record(15, &[0; 4]), &record(2, &[0; 20]), ::mcap::MAGIC].concat());
+    let odd = ended(&bytes);
+    let (code, text, json) = check(&[path(&odd)]);
+    assert_eq!((code, &json["verdict"]), (Some(0), &"warnings".into()), "{text}");
+    assert_eq!((&json["files"][0]["warnings"], &json["files"][0]["errors"]), (&1500.into(), &0.into()));
+
+    let message = [&[9, 0][..], &[0; 4], &START.to_le_bytes(), &START.to_le_bytes()].concat();
+    let lossy = ended(&[&bytes[..], &record(5, &message)].concat());
+    let (code, text, json) = check(&[path(&lossy)]);
+    assert_eq!((code, &json["files"][0]["errors"]), (Some(3), &1.into()), "{text}");
+    assert!(text.contains("1 message from here on, of channel 9"), "{text}");
+}
+
+#[test]
 fn what_a_file_says_does_not_control_the_terminal() {
     let recording = file("{\"topic\": \"/\\u001b[2J\", \"log_time\": 2, \"data\": {}}\n".repeat(2) + "{\n");
     let (_, text, _) = check(&[path(&recording), "--max-gap", "1"]);

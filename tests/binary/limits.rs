@@ -234,3 +234,61 @@ fn paths_that_lead_elsewhere_lead_nowhere() {
         assert!(!body.contains("root:"), "{path}");
     }
 }
+
+/// Lets this process have as many connections open as the system allows at the most.
+#[cfg(unix)]
+fn open_many_connections() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn one_address_can_not_take_all_connections() {
+    open_many_connections();
+    let (_recording, server) = start(&["--start-paused"]);
+    let connections: Vec<_> = (0..1024)
+        .map(|_| {
+            let mut stream = TcpStream::connect(host(&server)).unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let mut answer = [0; 15];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200 OK");
+            stream
+        })
+        .collect();
+    // It is answered before it asks.
+    let mut answer = String::new();
+    TcpStream::connect(host(&server)).unwrap().read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("from one address"), "{answer}");
+    drop(connections);
+}
+
+#[test]
+fn one_address_can_not_take_all_streams_of_events() {
+    let (_recording, server) = start(&["--start-paused"]);
+    let listen = || {
+        let mut stream = TcpStream::connect(host(&server)).unwrap();
+        stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (String::from_utf8(status.to_vec()).unwrap(), stream)
+    };
+    let streams: Vec<_> = (0..16).map(|_| listen()).collect();
+    assert!(streams.iter().all(|(status, _)| status == "HTTP/1.1 200"));
+    assert_eq!(listen().0, "HTTP/1.1 429");
+    // All else still works.
+    assert_eq!(ask(&server, "GET", "/api/state", &[], "").0, 200);
+}
+
+#[test]
+fn a_connection_is_not_kept_for_ever_by_a_request_now_and_then() {
+    let (_recording, server) = start(&["--start-paused", "--handshake-timeout", "0.2"]);
+    let mut stream = TcpStream::connect(host(&server)).unwrap();
+    let mut answer = [0; 1024];
+    // It is closed by the server, although a request comes again and again.
+    while stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").is_ok()
+        && matches!(stream.read(&mut answer), Ok(1..))
+    {}
+}

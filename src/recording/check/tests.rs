@@ -3,16 +3,36 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::findings::Severity;
 use super::rosmsg::Version;
 use super::schema::Flaw;
-use super::{jsonschema, protobuf, rosmsg};
+use super::{CheckedFile, FindingKind, Kind, More, Severity, Verdict, jsonschema, protobuf, rosmsg};
 
 #[track_caller]
 fn refused(checked: Result<(), Flaw>, severity: Severity, words: &str) {
     let flaw = checked.unwrap_err();
     assert_eq!(flaw.severity, severity, "{}", flaw.text);
     assert!(flaw.text.contains(words), "{}", flaw.text);
+}
+
+#[test]
+fn what_is_not_listed_counts_for_the_verdict() {
+    let more = |severity| More { kind: FindingKind::Damage, severity, count: 1 };
+    let verdict = |severity| CheckedFile { more: vec![more(severity)], ..checked_file() }.verdict();
+    let verdicts = [Severity::Note, Severity::Warning, Severity::Error].map(verdict);
+    assert_eq!(verdicts, [Verdict::Ok, Verdict::Warnings, Verdict::Errors]);
+}
+
+fn checked_file() -> CheckedFile {
+    CheckedFile {
+        path: "a.mcap".into(),
+        kind: Some(Kind::Mcap),
+        bytes: 0,
+        messages: 0,
+        channels: 0,
+        time_range: None,
+        findings: Vec::new(),
+        more: Vec::new(),
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What opening a file finds out that a user should know.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use crate::recording::problems::Sort;
 use crate::recording::{Place, Problem, ProblemKind, Problems};
 
 /// Findings kept beyond what is told one by one.
@@ -13,11 +15,13 @@ const KEPT: usize = 2000;
 pub struct Findings {
     path: PathBuf,
     list: Vec<Problem>,
+    /// The sorts of those in the list.
+    listed: HashSet<Sort>,
 }
 
 impl Findings {
     pub fn new(path: &Path) -> Self {
-        Findings { path: path.to_owned(), list: Vec::new() }
+        Findings { path: path.to_owned(), list: Vec::new(), listed: HashSet::new() }
     }
 
     /// Data of the recording is lost.
@@ -41,8 +45,8 @@ impl Findings {
     }
 
     fn take(&mut self, kind: ProblemKind, place: Place, text: String, data_lost: bool) {
-        // Of a hostile number of findings the first ones tell enough, as long as one of them says "lost".
-        if self.list.len() < KEPT || (data_lost && !self.list.iter().any(|problem| problem.data_lost)) {
+        // Of a hostile number of findings the first ones tell enough, as long as every sort is among them.
+        if self.listed.insert((kind, data_lost)) || self.list.len() < KEPT {
             self.list.push(Problem { path: self.path.clone(), place, kind, text, data_lost });
         }
     }
@@ -55,6 +59,7 @@ impl Findings {
     /// Takes over what another collection holds.
     pub fn append(&mut self, other: Findings) {
         self.list.extend(other.list);
+        self.listed.extend(other.listed);
     }
 
     /// The first finding by which data is lost.

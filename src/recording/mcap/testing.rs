@@ -228,7 +228,8 @@ impl Writer {
 
     fn statistics_record(&self) -> Vec<u8> {
         let (start, end) = self.times.unwrap_or_default();
-        let mut content = self.counts.values().sum::<u64>().to_le_bytes().to_vec();
+        let count = self.counts.values().fold(0u64, |sum, count| sum.saturating_add(*count));
+        let mut content = count.to_le_bytes().to_vec();
         content.extend(1u16.to_le_bytes());
         content.extend([[1, 0, 0, 0], [0; 4], [0; 4]].concat());
         content.extend((self.index.len() as u32).to_le_bytes());

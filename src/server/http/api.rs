@@ -1,6 +1,7 @@
 //! What is served beside WebSocket: the control page, the API, health and metrics.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +16,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::commands::Action;
 use super::{describe, guard};
 use crate::playback::Position;
 use crate::recording::Density;
+use crate::server::limits::{Full, Place};
 use crate::server::show::Show;
 use crate::server::{Door, Links, Shutdown};
 
@@ -53,8 +55,12 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// All that is served.
-pub(super) fn routes(door: Door) -> Router {
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
+/// All that is served to somebody at this address.
+pub(super) fn routes(door: Door, address: IpAddr) -> Router {
     Router::new()
         .route("/", get(home))
         .route("/healthz", get(health))
@@ -67,6 +73,7 @@ pub(super) fn routes(door: Door) -> Router {
         .route("/api/{action}", post(command))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
+        .layer(Extension(Peer(address)))
         .with_state(door)
 }
 
@@ -152,18 +159,26 @@ fn count(door: &Door) -> watch::Receiver<Option<Arc<Density>>> {
 }
 
 /// The state whenever it changes, and from time to time, as server-sent events.
-async fn events(State(door): State<Door>) -> Response {
-    let Ok(permit) = Arc::clone(&door.streams).try_acquire_owned() else {
-        let reason = "too many streams of events are open; GET /api/state tells the same once";
-        return Refusal(StatusCode::SERVICE_UNAVAILABLE, reason.into()).into_response();
+async fn events(State(door): State<Door>, Extension(Peer(address)): Extension<Peer>) -> Response {
+    let place = match door.streams.take(address) {
+        Ok(place) => place,
+        Err(full) => {
+            let (status, whose) = match full {
+                Full::All(_) => (StatusCode::SERVICE_UNAVAILABLE, ""),
+                Full::Address(_) => (StatusCode::TOO_MANY_REQUESTS, " to your address"),
+            };
+            let reason =
+                format!("too many streams of events are open{whose}; GET /api/state tells the same once");
+            return Refusal(status, reason).into_response();
+        }
     };
-    let stream = stream::unfold((door, None, permit), next_event);
+    let stream = stream::unfold((door, None, place), next_event);
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 
-type Stream = (Door, Option<(Instant, String)>, OwnedSemaphorePermit);
+type Stream = (Door, Option<(Instant, String)>, Place);
 
-async fn next_event((mut door, last, permit): Stream) -> Option<(Result<Event, Infallible>, Stream)> {
+async fn next_event((mut door, last, place): Stream) -> Option<(Result<Event, Infallible>, Stream)> {
     let mut told = String::new();
     if let Some((at, last)) = last {
         let position = door.hub.shared().map(|show| show.remote().watch());
@@ -187,7 +202,7 @@ async fn next_event((mut door, last, permit): Stream) -> Option<(Result<Event, I
         let state = describe::state(&door.hub).to_string();
         if state != told {
             let event = Event::default().event("state").data(&state);
-            return Some((Ok(event), (door, Some((Instant::now(), state)), permit)));
+            return Some((Ok(event), (door, Some((Instant::now(), state)), place)));
         }
         // Nothing is new: a comment keeps the connection alive.
         tokio::select! {

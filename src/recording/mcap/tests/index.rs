@@ -169,10 +169,11 @@ fn a_wrong_index_is_not_used() {
 
 #[test]
 fn wrong_statistics_are_not_believed() {
-    let lies: [fn(&mut Writer); 4] = [
+    let lies: [fn(&mut Writer); 5] = [
         |writer| writer.times = Some((1, 2)),
         |writer| writer.statistics = false,
         |writer| *writer.counts.entry(77).or_default() += 5,
+        |writer| *writer.counts.entry(1).or_default() = u64::MAX,
         |writer| {
             let first = writer.index.remove(0);
             writer.index.push(first.clone());
