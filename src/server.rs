@@ -30,6 +30,7 @@ mod session;
 mod show;
 mod socket;
 mod tls;
+mod unfinished;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -63,6 +64,7 @@ use catalog::Catalog;
 use complaint::Complaint;
 use hub::Hub;
 use limits::Places;
+use unfinished::Unfinished;
 
 /// How many connections may be open that are no clients, or not yet.
 const CONNECTIONS: usize = 4096;
@@ -192,6 +194,7 @@ impl Server {
             not_accepted: Arc::default(),
             refusals: Arc::new(Refused::ALL.map(|_| Complaint::new(REFUSALS))),
             places: Places::new(options.limits.clients, options.limits.clients_per_address),
+            unfinished: Unfinished::default(),
             connections: Places::new(CONNECTIONS, CONNECTIONS_PER_ADDRESS),
         };
         let accepting = tokio::spawn(accept::accept(listener, door));
@@ -302,6 +305,8 @@ struct Door {
     refusals: Arc<[Complaint; Refused::ALL.len()]>,
     /// For clients.
     places: Arc<Places>,
+    /// What clients have sent of messages that are not whole yet.
+    unfinished: Unfinished,
     /// For connections that are no clients, or not yet.
     connections: Arc<Places>,
 }

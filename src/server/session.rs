@@ -22,6 +22,7 @@ use super::hub::Guest;
 use super::limits::{Allowance, Place};
 use super::outbox::Outbox;
 use super::socket::{self, Ear};
+use super::unfinished::{Begun, TooMuch};
 use super::wire::Connection;
 use super::{Door, Limits, Shutdown};
 use crate::foxglove::Subprotocol;
@@ -63,7 +64,7 @@ pub(super) async fn run(
     door: Door,
     place: Place,
 ) {
-    let Door { hub, stop, alive, .. } = door;
+    let Door { hub, stop, alive, unfinished, .. } = door;
     let guest = hub.welcome(address, protocol);
     tracing::info!("client {address} connected ({})", protocol.name());
     let limits = hub.options().limits;
@@ -76,7 +77,8 @@ pub(super) async fn run(
         .max_write_buffer_size(UNANSWERED_LIMIT)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes));
-    let ear = Ear::new(first, read, Arc::clone(&outbox));
+    let begun = Begun::new(limits.message_bytes, unfinished);
+    let ear = Ear::new(first, read, Arc::clone(&outbox), begun);
     let mut client = WebSocketStream::from_raw_socket(ear, Role::Server, Some(config)).await;
 
     let session = Session { guest: &guest, outbox: &outbox, stop: &stop, limits };
@@ -114,6 +116,7 @@ impl Session<'_> {
             tokio::select! {
                 message = client.next() => match message {
                     Some(Ok(message)) => {
+                        client.get_mut().heard(&message);
                         silence.is_over();
                         if !allowance.take(Instant::now()) {
                             let most = self.limits.messages_per_second;
@@ -346,6 +349,9 @@ fn end_of(error: Error, limits: &Limits) -> End {
         Error::Utf8(_) => End::Refused(CloseCode::NotUtf8, "a text message is not UTF-8".into()),
         Error::WriteBufferFull(_) => {
             End::Refused(CloseCode::Policy, "too many pings without reading the answers".into())
+        }
+        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<TooMuch>()) => {
+            End::Refused(CloseCode::Policy, error.to_string())
         }
         // The connection is gone, by the client's crash or the network.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => {

@@ -3,12 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::outbox::{Outbox, Wrote};
+use super::unfinished::Begun;
 use super::wire::{Hearing, Wire};
 
 /// What the WebSocket library takes for its connection. It reads from the socket; what it writes (answers
@@ -18,11 +20,20 @@ pub(super) struct Ear {
     first: Bytes,
     socket: Hearing,
     outbox: Arc<Outbox>,
+    begun: Begun,
 }
 
 impl Ear {
-    pub fn new(first: Bytes, socket: Hearing, outbox: Arc<Outbox>) -> Self {
-        Ear { first, socket, outbox }
+    pub fn new(first: Bytes, socket: Hearing, outbox: Arc<Outbox>, begun: Begun) -> Self {
+        Ear { first, socket, outbox, begun }
+    }
+
+    /// The WebSocket library has given out a message, and so has it in memory no more.
+    pub fn heard(&mut self, message: &Message) {
+        match message {
+            Message::Ping(payload) | Message::Pong(payload) => self.begun.take_control(payload.len()),
+            _ => self.begun.finish(),
+        }
     }
 }
 
@@ -32,13 +43,16 @@ impl AsyncRead for Ear {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         if self.first.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(context, buffer);
+            ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        } else {
+            let count = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..count]);
+            self.first.advance(count);
         }
-        let count = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first[..count]);
-        self.first.advance(count);
-        Poll::Ready(Ok(()))
+        let count = buffer.filled().len() - before;
+        Poll::Ready(self.begun.add(count).map_err(io::Error::other))
     }
 }
 

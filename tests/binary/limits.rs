@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::NamedTempFile;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::client::{Client, Received};
@@ -86,6 +88,39 @@ async fn a_message_that_is_too_large_ends_the_connection() {
         other.subscribe(&["/tick"]).await;
         other.message().await;
     }
+}
+
+#[tokio::test]
+async fn messages_that_are_never_finished_cost_bounded_memory() {
+    let (_recording, server) = start(&[]);
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut client = Client::connect(&server.url).await;
+        let begun = Frame::message(vec![b' '; 4_000_000], OpCode::Data(Data::Text), false);
+        // The connection may be over before all is sent.
+        client.try_send(Message::Frame(begun)).await.unwrap_or_default();
+        others.spawn(closed_or_lost(client));
+    }
+    assert_eq!(others.join_next().await.unwrap().unwrap(), Some(1008));
+    #[cfg(target_os = "linux")]
+    assert!(server.resident_bytes() < 140_000_000, "{}", server.resident_bytes());
+    // Who wants little is served all the same.
+    let mut small = Client::connect(&server.url).await;
+    small.subscribe(&["/tick"]).await;
+    small.message().await;
+}
+
+#[tokio::test]
+async fn a_message_of_empty_fragments_ends_the_connection() {
+    let (_recording, server) = start(&["--max-message-size", "100kB"]);
+    let mut client = Client::connect(&server.url).await;
+    let part = |opcode| Message::Frame(Frame::message(Vec::new(), OpCode::Data(opcode), false));
+    client.try_send(part(Data::Text)).await.unwrap();
+    let mut sent = 0;
+    while sent < 1_000_000 && client.try_send(part(Data::Continue)).await.is_ok() {
+        sent += 1;
+    }
+    assert!((40_000..1_000_000).contains(&sent), "{sent}");
 }
 
 #[tokio::test]
