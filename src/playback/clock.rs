@@ -9,10 +9,16 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Rate(f64);
 
-/// A rate that is zero, negative or no finite number.
+/// What can't be a rate.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("the rate has to be a positive number such as 0.5, 1 or 20, and is {0}")]
-pub struct RateError(f64);
+pub enum RateError {
+    /// It is zero, negative or no finite number.
+    #[error("the rate has to be a positive number such as 0.5, 1 or 20, and is {0}")]
+    Nonsense(f64),
+    /// It is more than viewers may ask for.
+    #[error("the rate has to be a positive number up to 1000, and is {0}")]
+    TooFast(f64),
+}
 
 impl Rate {
     /// As fast as it was recorded.
@@ -20,16 +26,31 @@ impl Rate {
     /// As fast as it goes, without waiting for anything but who listens: a billion times as fast as recorded.
     pub const MAX: Rate = Rate(1e9);
 
-    /// A rate from a factor. All from a billion on are [`Rate::MAX`].
+    /// The greatest factor that viewers may ask for: faster than anybody can look at, and not so fast that one of
+    /// them keeps a processor busy.
+    pub const MOST_ASKED: f64 = 1000.0;
+    /// The least factor: a second takes 30 years. With less, the clock could not be computed.
+    const LEAST: f64 = 1e-9;
+
+    /// A rate from a factor. All from a billion on are [`Rate::MAX`], and all below a billionth are that.
     ///
     /// # Errors
     /// Where the factor is zero, negative, infinite or NaN.
     pub fn new(factor: f64) -> Result<Self, RateError> {
         if factor.is_finite() && factor > 0.0 {
-            Ok(Rate(factor.min(Rate::MAX.0)))
+            Ok(Rate(factor.clamp(Rate::LEAST, Rate::MAX.0)))
         } else {
-            Err(RateError(factor))
+            Err(RateError::Nonsense(factor))
         }
+    }
+
+    /// A rate from a factor that a viewer asks for.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and where it is more than [`MOST_ASKED`](Self::MOST_ASKED).
+    pub fn asked(factor: f64) -> Result<Self, RateError> {
+        let rate = Rate::new(factor)?;
+        if factor > Rate::MOST_ASKED { Err(RateError::TooFast(factor)) } else { Ok(rate) }
     }
 
     /// Whether it is [`Rate::MAX`].
@@ -113,11 +134,21 @@ mod tests {
         for factor in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert!(Rate::new(factor).is_err(), "{factor}");
         }
-        for factor in [0.01, 1.0, 1e6, f64::MIN_POSITIVE] {
+        for factor in [0.01, 1.0, 1e6, 1e-9] {
             assert_eq!(Rate::new(factor).unwrap().factor(), factor);
             assert!(!rate(factor).is_max());
         }
         assert!([1e9, 2e9, f64::MAX].into_iter().all(|factor| rate(factor).is_max()));
+        let slowest = Clock::new(Instant::now(), Timestamp::MIN, rate(f64::MIN_POSITIVE));
+        assert_eq!(slowest.instant_of(Timestamp::MIN), Some(slowest.anchor));
+        assert!(slowest.instant_of(Timestamp::from_nanos(1)).is_some());
+    }
+
+    #[test]
+    fn viewers_may_ask_for_no_more_than_a_thousand() {
+        assert_eq!(Rate::asked(1000.0), Ok(rate(1000.0)));
+        assert_eq!(Rate::asked(1001.0), Err(RateError::TooFast(1001.0)));
+        assert!(Rate::asked(-1.0).is_err());
     }
 
     #[test]

@@ -9,12 +9,13 @@ use crate::foxglove::{PlaybackCommand, PlaybackControlRequest, PlaybackState, Pl
 use crate::playback::{Command, Position, Rate, RateError, State};
 
 /// What a request asks for, in the order in which it is to be done. A speed that makes no sense is left out
-/// and given back.
-pub(super) fn commands(request: &PlaybackControlRequest) -> (Vec<Command>, Option<RateError>) {
+/// and given back. `now` is the speed at which it plays: every request names one, most of them that.
+pub(super) fn commands(request: &PlaybackControlRequest, now: Rate) -> (Vec<Command>, Option<RateError>) {
     let mut commands = Vec::from_iter(request.seek.map(Command::Seek));
     // Through its text: 0.1 as it was meant, not as 32 bits hold it.
     let speed = request.speed.to_string().parse().unwrap_or(f64::NAN);
-    let refused = match Rate::new(speed) {
+    let refused = match Rate::asked(speed) {
+        Err(_) if request.speed == now.factor() as f32 => None,
         Ok(rate) => {
             commands.push(Command::SetRate(rate));
             None
@@ -63,15 +64,20 @@ mod tests {
             Command::SetRate(Rate::new(0.1).unwrap()),
             Command::Play,
         ];
-        assert_eq!(commands(&request(0.1, Some(7))), (expected, None));
+        assert_eq!(commands(&request(0.1, Some(7)), Rate::REAL_TIME), (expected, None));
     }
 
     #[test]
     fn a_speed_that_makes_no_sense_changes_nothing_else() {
-        for speed in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-            let (commands, refused) = commands(&request(speed, None));
+        for speed in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e9] {
+            let (commands, refused) = commands(&request(speed, None), Rate::REAL_TIME);
             assert_eq!(commands, [Command::Play]);
             assert!(refused.is_some(), "{speed}");
         }
+    }
+
+    #[test]
+    fn who_leaves_the_speed_as_it_is_changes_nothing() {
+        assert_eq!(commands(&request(1e9, None), Rate::MAX), (vec![Command::Play], None));
     }
 }

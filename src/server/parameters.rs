@@ -72,8 +72,8 @@ impl Property {
                 None => Err(wrong("true or false")),
             },
             Property::Rate => {
-                let rate = value.as_f64().and_then(|factor| Rate::new(factor).ok());
-                rate.map(Command::SetRate).ok_or_else(|| wrong("a positive number"))
+                let rate = value.as_f64().and_then(|factor| Rate::asked(factor).ok());
+                rate.map(Command::SetRate).ok_or_else(|| wrong("a positive number up to 1000"))
             }
             Property::Position => match value.as_f64() {
                 Some(seconds) => Ok(seek(range, seconds)),

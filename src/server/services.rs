@@ -112,7 +112,7 @@ impl Service {
             Service::SetRate => {
                 let SetRate { rate } = read(request)?;
                 let kept = |error| format!("the old rate is kept: {error}");
-                vec![Command::SetRate(Rate::new(rate).map_err(|error| kept(error.to_string()))?)]
+                vec![Command::SetRate(Rate::asked(rate).map_err(|error| kept(error.to_string()))?)]
             }
             Service::Seek => vec![match read(request)? {
                 Seek { time: Some(time), offset: None } => Command::Seek(time.timestamp()),

@@ -42,12 +42,14 @@ impl Action {
             Action::Seek => seek(body, position, range),
             Action::Rate => {
                 let wrong = |given: String| {
-                    format!("\"rate\" has to be a positive number, and is {given}; the old rate is kept")
+                    format!(
+                        "\"rate\" has to be a positive number up to 1000, and is {given}; the old rate is kept"
+                    )
                 };
                 let rate = field("rate").ok_or_else(|| wrong("missing".into()))?;
                 let given = || shortened(&rate.to_string());
                 let factor = rate.as_f64().ok_or_else(|| wrong(given()))?;
-                Rate::new(factor).map(Command::SetRate).map_err(|_| wrong(given()))
+                Rate::asked(factor).map(Command::SetRate).map_err(|_| wrong(given()))
             }
             Action::Step => match field("count").map_or(Some(1), Value::as_i64) {
                 Some(-1) => Ok(Command::StepBack),

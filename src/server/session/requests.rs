@@ -94,7 +94,7 @@ impl Session<'_> {
         if !self.check_id(Some(&request.id))? {
             return Ok(());
         }
-        let (commands, refused) = control::commands(&request);
+        let (commands, refused) = control::commands(&request, self.guest.show().remote().position().rate);
         if let Some(error) = refused {
             self.complain(StatusLevel::Error, &format!("the old speed is kept: {error}"))?;
         }
