@@ -183,7 +183,7 @@ pub struct Timeline<F> {
     gap: Duration,
     /// The log time of the last message that was handed out, where there is one.
     last: Option<Timestamp>,
-    /// How many messages the last step has played.
+    /// How many messages steps have played.
     stepped: u64,
     /// How often time went to another place by a command.
     jumps: u64,
@@ -343,7 +343,6 @@ impl<F: Feed> Timeline<F> {
             }
             _ => {
                 self.pause(now);
-                self.stepped = 0;
                 match self.mode {
                     Mode::Paused { at } if count > 0 => Mode::Stepping { at, left: count },
                     mode => mode,
@@ -386,6 +385,15 @@ impl<F: Feed> Timeline<F> {
     /// Whether a step is still being carried out.
     pub fn is_stepping(&self) -> bool {
         matches!(self.mode, Mode::Stepping { .. } | Mode::SteppingBack { .. })
+    }
+
+    /// How many messages steps will have played in all, once those that were asked for are carried out.
+    pub fn steps(&self) -> u64 {
+        let left = match self.mode {
+            Mode::Stepping { left, .. } | Mode::SteppingBack { then: Then::Step(left), .. } => left,
+            _ => 0,
+        };
+        self.stepped.saturating_add(left)
     }
 
     /// Appends what is due at `now` to `events`, and says when to poll again.

@@ -314,7 +314,7 @@ fn a_burst_plays_many_and_ends_with_the_pass() {
     assert_eq!(player.at(0), (vec!["m0".into(), "m1".into()], Wake::Commanded));
     player.command(Command::Step(50), 0);
     assert_eq!(player.at(0), (vec!["m2".into(), "back to 0".into()], Wake::Commanded));
-    assert_eq!(player.timeline.position().stepped, 1);
+    assert_eq!((player.timeline.position().stepped, player.timeline.steps()), (3, 3));
     player.command(Command::SetLoop(false), 0);
     player.command(Command::Step(50), 0);
     assert_eq!(player.at(0).0, ["m0", "m1", "m2", "ended"]);
