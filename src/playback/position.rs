@@ -32,7 +32,8 @@ pub struct Position {
     pub repeats: bool,
     /// Whether somebody has said whether to play.
     pub commanded: bool,
-    /// How many messages the last [`Command::Step`](super::Command::Step) has played so far.
+    /// How many messages steps ([`Command::Step`](super::Command::Step)) have played so far. Who is answered
+    /// ([`Done`](super::Done)) is told only of those that it asked for.
     pub stepped: u64,
     /// How often time went to another place by a command.
     pub jumps: u64,

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -28,7 +29,8 @@ pub trait Audience: Send + 'static {
     fn changed(&mut self, position: &Position);
 }
 
-/// What is called when commands are carried out, with what the timeline does since then.
+/// What is called when commands are carried out, with what the timeline does since then, and how many messages were
+/// played by the steps among them.
 pub type Done = Box<dyn FnOnce(&Position) + Send>;
 
 /// Drives timelines, all on one thread, with sleeps exact to microseconds.
@@ -96,7 +98,7 @@ impl Scheduler {
         let timeline = make(Box::new(move || feeder.send(Signal::Fed(id)).unwrap_or_default()));
         let (publish, position) = watch::channel(timeline.position());
         let timeline = Box::new(timeline);
-        let seat = Seat { timeline, audience, publish, wake: None, stepping: Vec::new() };
+        let seat = Seat { timeline, audience, publish, wake: None, waiting: Vec::new() };
         let remote = Remote { id, signals: self.signals.clone(), position };
         remote.send(Signal::Join(id, seat));
         Player { remote }
@@ -173,6 +175,7 @@ trait Driven: Send {
     fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake;
     fn position(&self) -> Position;
     fn is_stepping(&self) -> bool;
+    fn steps(&self) -> u64;
     fn hold(&mut self, now: Instant);
 }
 
@@ -193,6 +196,10 @@ impl<F: Feed + Send> Driven for Timeline<F> {
         Timeline::is_stepping(self)
     }
 
+    fn steps(&self) -> u64 {
+        Timeline::steps(self)
+    }
+
     fn hold(&mut self, now: Instant) {
         Timeline::hold(self, now);
     }
@@ -205,8 +212,27 @@ struct Seat {
     publish: watch::Sender<Position>,
     /// When it is to be polled, if not only after a signal.
     wake: Option<Instant>,
-    /// Who waits for the end of a step.
-    stepping: Vec<Done>,
+    /// Who waits for its commands to be carried out, in the order in which they came.
+    waiting: Vec<Waiting>,
+}
+
+/// Who waits for its commands to be carried out.
+struct Waiting {
+    /// The steps that it asked for, counted over all steps of the timeline: they are played one after another.
+    steps: Range<u64>,
+    done: Done,
+}
+
+impl Waiting {
+    /// Steps beyond this one will not be played, since something else was commanded meanwhile or the pass is over.
+    fn cut(&mut self, end: u64) {
+        self.steps = self.steps.start.min(end)..self.steps.end.min(end);
+    }
+
+    fn tell(self, mut position: Position) {
+        position.stepped = self.steps.end - self.steps.start;
+        (self.done)(&position);
+    }
 }
 
 struct Driver {
@@ -273,10 +299,12 @@ impl Driver {
     fn carry_out(&mut self, id: u64, commands: Vec<Command>, done: Done) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let now = Instant::now();
+        let mut first = seat.timeline.steps();
         for command in commands {
             seat.timeline.apply(command, now, &mut self.events);
+            first = first.min(seat.cut_steps());
         }
-        seat.stepping.push(done);
+        seat.waiting.push(Waiting { steps: first..seat.timeline.steps(), done });
         self.poll(id);
     }
 
@@ -317,10 +345,16 @@ impl Seat {
             self.audience.changed(&position);
         }
         if !self.timeline.is_stepping() {
-            for done in self.stepping.drain(..) {
-                done(&position);
-            }
+            self.cut_steps();
+            self.waiting.drain(..).for_each(|waiting| waiting.tell(position));
         }
+    }
+
+    /// Takes note of where the steps end that will be played. Gives that, counted over all steps.
+    fn cut_steps(&mut self) -> u64 {
+        let end = self.timeline.steps();
+        self.waiting.iter_mut().for_each(|waiting| waiting.cut(end));
+        end
     }
 }
 
@@ -486,6 +520,50 @@ mod tests {
         let position = done.recv().unwrap();
         assert_eq!((position.state, position.stepped), (State::Paused, 3000));
         assert_eq!(events.try_iter().filter(|(_, event)| matches!(event, Event::Message(..))).count(), 3000);
+    }
+
+    /// Takes nothing for so many times that it is asked.
+    struct Busy(u64);
+
+    impl Audience for Busy {
+        fn deliver(&mut self, _: &[Event]) {}
+
+        fn takes_more(&mut self) -> bool {
+            let busy = self.0 > 0;
+            self.0 = self.0.saturating_sub(1);
+            !busy
+        }
+
+        fn changed(&mut self, _: &Position) {}
+    }
+
+    /// What each of these requests is told of its steps, where none is played before the last one is made. There are
+    /// ten messages.
+    fn steps_told(requests: &[&[Command]]) -> Vec<u64> {
+        let scheduler = Scheduler::start().unwrap();
+        let range = Range { start: Timestamp::MIN, end: Timestamp::from_nanos(9_000_000) };
+        let make = |_| Timeline::new(Metronome { next: 0, end: 9 }, TimelineOptions::new(range));
+        // It is asked when the timeline joins, and with each request.
+        let player = scheduler.drive(make, Box::new(Busy(1 + requests.len() as u64)));
+        let (sender, told) = mpsc::channel();
+        for commands in requests {
+            let sender = sender.clone();
+            let tell = move |position: &Position| sender.send(position.stepped).unwrap_or_default();
+            player.remote().request(commands.to_vec(), Box::new(tell));
+        }
+        player.remote().go_on();
+        drop(sender);
+        told.iter().collect()
+    }
+
+    #[test]
+    fn who_asks_for_steps_is_told_only_of_these() {
+        use Command::{Pause, Step};
+        assert_eq!(steps_told(&[&[Step(2)], &[Step(3)], &[], &[Step(1), Step(1)]]), [2, 3, 0, 2]);
+        assert_eq!(steps_told(&[&[Step(7)], &[Step(7)], &[Step(7)]]), [7, 3, 0]);
+        assert_eq!(steps_told(&[&[Step(5)], &[Pause, Step(1)], &[Step(2)]]), [0, 1, 2]);
+        assert_eq!(steps_told(&[&[Step(2), Pause], &[Step(0)], &[Pause, Step(1)]]), [0, 0, 1]);
+        assert_eq!(steps_told(&[&[Step(2)], &[Step(u64::MAX)], &[Step(u64::MAX)]]), [2, 8, 0]);
     }
 
     #[test]

@@ -179,9 +179,11 @@ pub struct Timeline<F> {
     silent_since: Timestamp,
     /// The end of the silence that is being cut short.
     skips_to: Option<Timestamp>,
+    /// How much of the gap between two passes was over when the clock was last stopped in it, in recorded time.
+    gap: Duration,
     /// The log time of the last message that was handed out, where there is one.
     last: Option<Timestamp>,
-    /// How many messages the last step has played.
+    /// How many messages steps have played.
     stepped: u64,
     /// How often time went to another place by a command.
     jumps: u64,
@@ -212,6 +214,7 @@ impl<F: Feed> Timeline<F> {
             reached: start,
             silent_since: start,
             skips_to: None,
+            gap: Duration::ZERO,
             last: None,
             stepped: 0,
             jumps: 0,
@@ -264,8 +267,24 @@ impl<F: Feed> Timeline<F> {
             Mode::SteppingBack { at, more, .. } => {
                 self.mode = Mode::SteppingBack { at, more, then: Then::Pause };
             }
-            _ => self.mode = Mode::Paused { at: self.time_at(now) },
+            _ => self.mode = Mode::Paused { at: self.stop_clock(now) },
         }
+    }
+
+    /// The recorded time at which the clock stands from now on. In the gap between two passes it was the clock that went
+    /// on, although no time of the recording passes, and so it is to go on from there.
+    fn stop_clock(&mut self, now: Instant) -> Timestamp {
+        if let Mode::Running { clock, .. } = self.mode
+            && self.is_in_gap()
+        {
+            self.gap = clock.time_at(now).since(self.end());
+        }
+        self.time_at(now)
+    }
+
+    /// A clock that goes on from where it was stopped.
+    fn start_clock(&self, now: Instant, at: Timestamp) -> Clock {
+        Clock::new(now, at.saturating_add(self.gap), self.rate)
     }
 
     fn seek(&mut self, to: Timestamp, events: &mut Vec<Event>) {
@@ -293,18 +312,18 @@ impl<F: Feed> Timeline<F> {
         self.reached = at;
         self.silent_since = at;
         self.skips_to = None;
+        self.gap = Duration::ZERO;
     }
 
     fn set_rate(&mut self, rate: Rate, now: Instant) {
         if rate == self.rate {
             return;
         }
-        if let Mode::Running { clock, starved } = self.mode {
-            // In the gap between two passes the clock goes on, although no time of the recording passes.
-            let time = if self.is_in_gap() { clock.time_at(now) } else { self.time_at(now) };
-            self.mode = Mode::Running { clock: Clock::new(now, time, rate), starved };
-        }
+        let at = self.stop_clock(now);
         self.rate = rate;
+        if let Mode::Running { starved, .. } = self.mode {
+            self.mode = Mode::Running { clock: self.start_clock(now, at), starved };
+        }
     }
 
     fn is_in_gap(&mut self) -> bool {
@@ -324,7 +343,6 @@ impl<F: Feed> Timeline<F> {
             }
             _ => {
                 self.pause(now);
-                self.stepped = 0;
                 match self.mode {
                     Mode::Paused { at } if count > 0 => Mode::Stepping { at, left: count },
                     mode => mode,
@@ -360,13 +378,22 @@ impl<F: Feed> Timeline<F> {
     /// Stands still until it is polled again, where playback would go on: those who listen can't take more.
     pub fn hold(&mut self, now: Instant) {
         if matches!(self.mode, Mode::Running { .. }) {
-            self.mode = Mode::Starting { at: self.time_at(now) };
+            self.mode = Mode::Starting { at: self.stop_clock(now) };
         }
     }
 
     /// Whether a step is still being carried out.
     pub fn is_stepping(&self) -> bool {
         matches!(self.mode, Mode::Stepping { .. } | Mode::SteppingBack { .. })
+    }
+
+    /// How many messages steps will have played in all, once those that were asked for are carried out.
+    pub fn steps(&self) -> u64 {
+        let left = match self.mode {
+            Mode::Stepping { left, .. } | Mode::SteppingBack { then: Then::Step(left), .. } => left,
+            _ => 0,
+        };
+        self.stepped.saturating_add(left)
     }
 
     /// Appends what is due at `now` to `events`, and says when to poll again.
@@ -405,8 +432,7 @@ impl<F: Feed> Timeline<F> {
                     self.start_next_pass(now, events);
                 }
                 (Mode::Starting { at }, _) => {
-                    let clock = Clock::new(now, at, self.rate);
-                    self.mode = Mode::Running { clock, starved: false };
+                    self.mode = Mode::Running { clock: self.start_clock(now, at), starved: false };
                 }
                 (Mode::Running { .. }, Peek::Message(time)) => {
                     if let Some(wake) = self.wait_through_silence(time, now, events) {
