@@ -206,6 +206,11 @@ impl Hub {
         self.shared.as_ref()
     }
 
+    /// Whether nothing plays any more, by a fault.
+    pub fn is_broken(&self) -> bool {
+        self.stage.is_broken()
+    }
+
     /// What is wrong with the recording, as far as it is known.
     pub fn problems(&self) -> &Problems {
         &self.problems
