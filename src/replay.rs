@@ -62,7 +62,21 @@ pub struct WaitFor {
     pub patience: Option<Duration>,
 }
 
+/// Playback is to wait for clients where each has a timeline of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("where every client has a timeline of its own, none waits for others")]
+pub struct WaitsAlone;
+
 impl WaitFor {
+    /// Whether this can be waited for where clients watch that.
+    ///
+    /// # Errors
+    /// Where each of them has a timeline of its own: it has one client, and would never begin.
+    pub fn check(&self, session: SessionMode) -> Result<(), WaitsAlone> {
+        let waits = *self != WaitFor::default();
+        if waits && session == SessionMode::Client { Err(WaitsAlone) } else { Ok(()) }
+    }
+
     fn is_met(&self, visits: &Visits) -> bool {
         visits.subscribers() >= self.clients
             && self.channels.iter().all(|channel| visits.is_subscribed(*channel))
