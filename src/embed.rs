@@ -190,7 +190,8 @@ impl Replay {
         self
     }
 
-    /// Gives every client a timeline of its own.
+    /// Gives every client a timeline of its own. None waits for others then: [`serve`](Self::serve) gives an error
+    /// with [`wait_for_clients`](Self::wait_for_clients) or [`wait_for_topics`](Self::wait_for_topics).
     pub fn session_per_client(mut self) -> Self {
         self.options.session = SessionMode::Client;
         self
@@ -231,6 +232,7 @@ impl Replay {
         options.rate = rate.playback()?;
         let channels = recording.channels_matching(&wait_for).map_err(Error::new)?;
         options.wait_for = WaitFor { channels, ..options.wait_for };
+        options.wait_for.check(options.session).map_err(Error::new)?;
         let range = replay::range(&recording, &options).map_err(Error::new)?;
         let listener = server::listen(address)
             .await

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
@@ -61,7 +62,21 @@ pub struct WaitFor {
     pub patience: Option<Duration>,
 }
 
+/// Playback is to wait for clients where each has a timeline of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("where every client has a timeline of its own, none waits for others")]
+pub struct WaitsAlone;
+
 impl WaitFor {
+    /// Whether this can be waited for where clients watch that.
+    ///
+    /// # Errors
+    /// Where each of them has a timeline of its own: it has one client, and would never begin.
+    pub fn check(&self, session: SessionMode) -> Result<(), WaitsAlone> {
+        let waits = *self != WaitFor::default();
+        if waits && session == SessionMode::Client { Err(WaitsAlone) } else { Ok(()) }
+    }
+
     fn is_met(&self, visits: &Visits) -> bool {
         visits.subscribers() >= self.clients
             && self.channels.iter().all(|channel| visits.is_subscribed(*channel))
@@ -293,6 +308,11 @@ impl Stage for Theatre {
             }
         });
         Playing { player, starting }
+    }
+
+    fn is_broken(&self) -> bool {
+        // It waits for nothing where the thread is gone already.
+        self.scheduler.gone().now_or_never().is_some()
     }
 }
 
@@ -533,19 +553,67 @@ async fn settled(visits: &mut watch::Receiver<Visits>) {
 mod tests {
     use std::io::Write as _;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::playback;
     use crate::recording::{OpenOptions, Problems};
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn that_the_thread_that_plays_is_gone_is_not_the_end() {
+    /// A recording with one message.
+    fn recording() -> Recording {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"{\"topic\": \"/a\", \"log_time\": 1, \"data\": {}}\n").unwrap();
         let problems = Arc::new(Problems::default());
-        let recording = Recording::open(&[file.path()], &OpenOptions::default(), problems, &|_| {}).unwrap();
-        let options = ReplayOptions::default();
-        let range = range(&recording, &options).unwrap();
+        Recording::open(&[file.path()], &OpenOptions::default(), problems, &|_| {}).unwrap()
+    }
+
+    async fn serve(options: &ReplayOptions) -> Replay {
+        let recording = recording();
+        let range = range(&recording, options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let replay = Replay::serve(recording, range, &options, listener).unwrap();
+        Replay::serve(recording, range, options, listener).unwrap()
+    }
+
+    struct Nobody;
+
+    impl Audience for Nobody {
+        fn deliver(&mut self, _: &[playback::Event]) {}
+
+        fn changed(&mut self, _: &Position) {}
+    }
+
+    /// The status of an answer.
+    async fn health(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer[..12].to_owned()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn that_the_thread_that_plays_is_gone_is_seen_also_where_nobody_watches() {
+        let options = ReplayOptions { session: SessionMode::Client, ..ReplayOptions::default() };
+        let replay = serve(&options).await;
+        assert_eq!(health(replay.address()).await, "HTTP/1.1 200");
+        let theatre = Theatre {
+            recording: Arc::new(recording()),
+            range: replay.range,
+            options,
+            pool: ReadPool::new(1).unwrap(),
+            scheduler: Arc::clone(&replay.scheduler),
+            give_up: watch::Sender::default(),
+        };
+        let playing = theatre.play(Box::new(Nobody), watch::Sender::default().subscribe());
+        playing.player.remote().request(Vec::new(), Box::new(|_| panic!("a fault, on purpose")));
+        assert_eq!(replay.broken_off().await, BrokenOff);
+        assert_eq!(health(replay.address()).await, "HTTP/1.1 503");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn that_the_thread_that_plays_is_gone_is_not_the_end() {
+        let replay = serve(&ReplayOptions::default()).await;
         let (ended, broken_off) = (replay.ended(), replay.broken_off());
         replay.remote().unwrap().request(Vec::new(), Box::new(|_| panic!("a fault, on purpose")));
         assert_eq!(ended.await, Err(BrokenOff));

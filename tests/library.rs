@@ -140,3 +140,12 @@ async fn what_can_not_be_done_is_told() {
     let server = open().session_per_client().serve("127.0.0.1:0").await.unwrap();
     assert!(text(server.play().await.unwrap_err()).contains("timeline of its own"));
 }
+
+#[tokio::test]
+async fn who_has_a_timeline_of_its_own_can_not_wait_for_others() {
+    let alone = || Replay::open(DEMO).unwrap().session_per_client();
+    for replay in [alone().wait_for_clients(2), alone().wait_for_topics(["/pose"])] {
+        let error = replay.serve("127.0.0.1:0").await.unwrap_err();
+        assert!(error.to_string().contains("none waits for others"), "{error}");
+    }
+}

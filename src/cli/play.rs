@@ -76,10 +76,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         lookback: !playback.no_lookback,
         lossless: server.lossless,
         control: server.control == Control::All,
-        session: match server.session {
-            Session::Shared => SessionMode::Shared,
-            Session::Client => SessionMode::Client,
-        },
+        session: session_mode(server.session),
         loop_time: match playback.loop_time {
             LoopTime::Restart => playback::LoopTime::Restart,
             LoopTime::Monotonic => playback::LoopTime::Monotonic,
@@ -156,20 +153,23 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
 /// Who has to be there before playback begins.
 fn wait_for(recording: &Recording, arguments: &Arguments) -> Result<WaitFor, Failure> {
     let playback = &arguments.playback;
-    let waits = playback.wait_for_clients > 0
-        || !playback.wait_for_topics.is_empty()
-        || playback.wait_timeout.is_some();
-    if waits && arguments.server.session == Session::Client {
-        return Err(Failure::WrongArguments(anyhow::anyhow!(
-            "with --session client nobody waits for others: --wait-for-clients, --wait-for-topics and \
-             --wait-timeout need --session shared"
-        )));
-    }
-    Ok(WaitFor {
+    let wait_for = WaitFor {
         clients: playback.wait_for_clients,
         channels: recording.channels_matching(&playback.wait_for_topics)?,
         patience: playback.wait_timeout,
-    })
+    };
+    let needs = "--wait-for-clients, --wait-for-topics and --wait-timeout need --session shared";
+    wait_for
+        .check(session_mode(arguments.server.session))
+        .map_err(|error| Failure::WrongArguments(anyhow::Error::new(error).context(needs)))?;
+    Ok(wait_for)
+}
+
+fn session_mode(session: Session) -> SessionMode {
+    match session {
+        Session::Shared => SessionMode::Shared,
+        Session::Client => SessionMode::Client,
+    }
 }
 
 /// Says what is wrong with the directory of assets, before anything is served.

@@ -16,7 +16,7 @@ use super::graph::Graph;
 use super::happenings::{Happening, Happenings};
 use super::outbox::{Counts, Outbox, SubscribeError, Tally};
 use super::parameters::Properties;
-use super::records::{Archives, ClientRecord, Records, record};
+use super::records::{Archives, ClientRecord, Records, Sums, record};
 use super::show::{Show, Stage};
 use super::{ServerOptions, SessionMode};
 use crate::foxglove::{ServerMessage, StatusLevel, Subprotocol, Subscription};
@@ -206,6 +206,11 @@ impl Hub {
         self.shared.as_ref()
     }
 
+    /// Whether nothing plays any more, by a fault.
+    pub fn is_broken(&self) -> bool {
+        self.stage.is_broken()
+    }
+
     /// What is wrong with the recording, as far as it is known.
     pub fn problems(&self) -> &Problems {
         &self.problems
@@ -303,6 +308,17 @@ impl Hub {
     /// Tells what happens.
     pub fn happenings(&self) -> &Happenings {
         &self.happenings
+    }
+
+    /// What became of the messages of each topic so far, for all clients together. Costs the same however many clients
+    /// have left.
+    pub fn sums(&self) -> Sums {
+        let (mut sums, outboxes) = {
+            let state = self.lock();
+            (state.archives.sums().clone(), state.outboxes())
+        };
+        outboxes.iter().for_each(|outbox| sums.add(&outbox.tallies(), &outbox.lateness()));
+        sums
     }
 
     /// What became of the messages of each client and topic so far.

@@ -48,11 +48,27 @@ impl ClientRecord {
     }
 }
 
+/// What became of the messages of all clients together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sums {
+    pub topics: BTreeMap<ChannelId, Tally>,
+    pub lateness: Lateness,
+}
+
+impl Sums {
+    /// Counts those of a client.
+    pub fn add(&mut self, topics: &BTreeMap<ChannelId, Tally>, lateness: &Lateness) {
+        for (channel, tally) in topics {
+            *self.topics.entry(*channel).or_default() += *tally;
+        }
+        self.lateness.add(lateness);
+    }
+}
+
 /// Remembers clients that have left.
 #[derive(Debug, Default)]
 pub(super) struct Archives {
-    topics: BTreeMap<ChannelId, Tally>,
-    lateness: Lateness,
+    sums: Sums,
     /// The last clients that left.
     clients: VecDeque<ClientRecord>,
     /// How many clients may be remembered one by one.
@@ -67,8 +83,7 @@ impl Archives {
     }
 
     pub fn remember(&mut self, client: ClientRecord) {
-        add(&mut self.topics, &client.topics);
-        self.lateness.add(&client.lateness);
+        self.sums.add(&client.topics, &client.lateness);
         self.clients.push_back(client);
         if self.clients.len() > self.limit {
             self.clients.pop_front();
@@ -76,26 +91,21 @@ impl Archives {
         }
     }
 
+    /// What all those got together that have left.
+    pub fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
     /// What is remembered, and what became of the messages of those who are still there.
     pub fn records(&self, present: impl IntoIterator<Item = ClientRecord>) -> Records {
-        let mut records = Records {
-            topics: self.topics.clone(),
-            lateness: self.lateness.clone(),
-            clients: self.clients.iter().cloned().collect(),
-            beyond: self.beyond,
-        };
+        let mut clients: Vec<ClientRecord> = self.clients.iter().cloned().collect();
+        let mut sums = self.sums.clone();
         for client in present {
-            add(&mut records.topics, &client.topics);
-            records.lateness.add(&client.lateness);
-            records.clients.push(client);
+            sums.add(&client.topics, &client.lateness);
+            clients.push(client);
         }
-        records
-    }
-}
-
-fn add(sum: &mut BTreeMap<ChannelId, Tally>, topics: &BTreeMap<ChannelId, Tally>) {
-    for (channel, tally) in topics {
-        *sum.entry(*channel).or_default() += *tally;
+        let Sums { topics, lateness } = sums;
+        Records { topics, lateness, clients, beyond: self.beyond }
     }
 }
 
@@ -136,5 +146,6 @@ mod tests {
         let all = records.topics[&ChannelId(3)];
         assert_eq!((all.sent, all.dropped), (21, 6));
         assert_eq!(records.clients[2].total().sent, 6);
+        assert_eq!(archives.sums().topics[&ChannelId(3)].sent, 15);
     }
 }

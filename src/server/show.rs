@@ -69,6 +69,9 @@ pub trait Stage: Send + Sync {
     /// Starts a timeline whose events `audience` hears. `visits` tells of those who watch it, so that it can
     /// begin to play when they are there.
     fn play(&self, audience: Box<dyn Audience>, visits: watch::Receiver<Visits>) -> Playing;
+
+    /// Whether no timeline is driven any more, by a fault.
+    fn is_broken(&self) -> bool;
 }
 
 /// A running timeline, and what begins to play it. Ends when dropped.

@@ -105,9 +105,7 @@ async fn home(State(door): State<Door>, headers: HeaderMap) -> Response {
 }
 
 async fn health(State(door): State<Door>) -> Response {
-    // What commands a timeline that is driven no more hears of no change ever again.
-    let broken = door.hub.shared().is_some_and(|show| show.remote().watch().has_changed().is_err());
-    if broken {
+    if door.hub.is_broken() {
         return (StatusCode::SERVICE_UNAVAILABLE, "playback broke off by a fault\n").into_response();
     }
     "ok\n".into_response()
@@ -172,43 +170,63 @@ async fn events(State(door): State<Door>, Extension(Peer(address)): Extension<Pe
             return Refusal(status, reason).into_response();
         }
     };
-    let stream = stream::unfold((door, None, place), next_event);
-    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+    let position = door.hub.shared().map(|show| show.remote().watch());
+    let stream = Stream { door, position, told: None, _place: place };
+    let events = stream::unfold(stream, |mut stream| async move {
+        let event = Event::default().event("state").data(stream.next().await?);
+        Some((Ok::<_, Infallible>(event), stream))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 
-type Stream = (Door, Option<(Instant, String)>, Place);
+/// A stream of events, and what it told last.
+struct Stream {
+    door: Door,
+    /// Hears of changes, where all watch the same.
+    position: Option<watch::Receiver<Position>>,
+    told: Option<String>,
+    _place: Place,
+}
 
-async fn next_event((mut door, last, place): Stream) -> Option<(Result<Event, Infallible>, Stream)> {
-    let mut told = String::new();
-    if let Some((at, last)) = last {
-        let position = door.hub.shared().map(|show| show.remote().watch());
+impl Stream {
+    /// The next state that is another one than the last. `None` where the server ends.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if self.told.is_some() {
+                self.wait().await?;
+            }
+            // What changes from here on is heard of in the next round.
+            if let Some(position) = &mut self.position {
+                position.mark_unchanged();
+            }
+            let state = describe::state(&self.door.hub).to_string();
+            if self.told.as_ref() != Some(&state) {
+                self.told = Some(state.clone());
+                return Some(state);
+            }
+        }
+    }
+
+    /// Waits for a change, or until it is time to look for what nobody tells of. `None` where the server ends.
+    async fn wait(&mut self) -> Option<()> {
+        let soonest = Instant::now() + PAUSE;
+        let position = &mut self.position;
         let changed = async {
-            match position {
-                Some(mut position) => {
-                    position.mark_unchanged();
-                    position.changed().await.is_ok()
-                }
-                None => std::future::pending().await,
+            let changed = match position {
+                Some(position) => position.changed().await.is_ok(),
+                None => false,
+            };
+            // Who will tell of no change is not asked again at once.
+            if !changed {
+                std::future::pending().await
             }
         };
         tokio::select! {
             _ = timeout(describe::BEAT, changed) => {}
-            _ = door.stop.wait_for(|stop| *stop != Shutdown::No) => return None,
+            _ = self.door.stop.wait_for(|stop| *stop != Shutdown::No) => return None,
         }
-        tokio::time::sleep_until(at + PAUSE).await;
-        told = last;
-    }
-    loop {
-        let state = describe::state(&door.hub).to_string();
-        if state != told {
-            let event = Event::default().event("state").data(&state);
-            return Some((Ok(event), (door, Some((Instant::now(), state)), place)));
-        }
-        // Nothing is new: a comment keeps the connection alive.
-        tokio::select! {
-            () = tokio::time::sleep(describe::BEAT) => {}
-            _ = door.stop.wait_for(|stop| *stop != Shutdown::No) => return None,
-        }
+        tokio::time::sleep_until(soonest).await;
+        Some(())
     }
 }
 

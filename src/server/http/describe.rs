@@ -232,7 +232,7 @@ pub(super) fn metrics(door: &Door) -> String {
             text.sample(name, &[("topic", topic)], [*messages, *bytes][value] as f64);
         }
     }
-    let records = hub.records();
+    let sums = hub.sums();
     type Count = fn(&Tally) -> u64;
     let tallies: [(&str, &str, Count); 3] = [
         ("fgplay_topic_sent_messages_total", "Messages sent to clients, by topic.", |tally| tally.sent),
@@ -245,7 +245,7 @@ pub(super) fn metrics(door: &Door) -> String {
     ];
     for (name, help, value) in tallies {
         text.family(name, "counter", help);
-        for (channel, tally) in &records.topics {
+        for (channel, tally) in &sums.topics {
             let topic = hub.catalog().topic(*channel).unwrap_or_default();
             text.sample(name, &[("topic", topic)], value(tally) as f64);
         }
@@ -253,10 +253,10 @@ pub(super) fn metrics(door: &Door) -> String {
     let help = "How long after they were due messages were written to clients.";
     text.family("fgplay_lateness_seconds", "summary", help);
     for (label, part) in [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999)] {
-        let late = records.lateness.quantile(part).map_or(f64::NAN, |late| late.as_secs_f64());
+        let late = sums.lateness.quantile(part).map_or(f64::NAN, |late| late.as_secs_f64());
         text.sample("fgplay_lateness_seconds", &[("quantile", label)], late);
     }
-    text.sample("fgplay_lateness_seconds_count", &[], records.lateness.count() as f64);
+    text.sample("fgplay_lateness_seconds_count", &[], sums.lateness.count() as f64);
     text.0
 }
 
