@@ -353,21 +353,28 @@ impl Outbox {
     /// Queues frames, however large, once those that were queued in this way before are taken out: of what
     /// is too large for the other answers one waits at a time.
     pub async fn push_large(&self, frames: impl IntoIterator<Item = Bytes>) {
+        self.large_are_taken().await;
+        let mut state = self.lock();
+        for frame in frames {
+            state.push(frame, false);
+        }
+        state.large = Some(state.sequence);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Waits until no large frame waits, so that the next one can be made.
+    pub async fn large_are_taken(&self) {
         loop {
             let taken = self.large_taken.notified();
             {
-                let mut state = self.lock();
+                let state = self.lock();
                 if state.large.is_none() || state.finished {
-                    for frame in frames {
-                        state.push(frame, false);
-                    }
-                    state.large = Some(state.sequence);
-                    break;
+                    return;
                 }
             }
             taken.await;
         }
-        self.filled.notify_one();
     }
 
     /// As [`push_answer`](Self::push_answer), but is ready only when there is room.

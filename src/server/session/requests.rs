@@ -188,6 +188,8 @@ impl Session<'_> {
 
     /// Sends a file, once the client has taken the one before.
     async fn fetch_asset(&self, uri: String, request: u32) -> Result<(), End> {
+        // Who reads nothing should not take the room of others.
+        self.outbox.large_are_taken().await;
         let assets = Arc::clone(self.guest.assets());
         let room = assets.room().await;
         let message = match room {
