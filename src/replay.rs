@@ -119,7 +119,7 @@ pub struct ReplayOptions {
     /// Whether who subscribes or seeks first gets the last message before that moment on each topic.
     pub lookback: bool,
     /// Whether playback waits for the slowest client where otherwise messages would be dropped for it. Always
-    /// so at [`Rate::MAX`].
+    /// so while it plays at [`Rate::MAX`].
     pub lossless: bool,
     /// Whether clients may control playback.
     pub control: bool,
@@ -183,7 +183,7 @@ impl Default for ReplayOptions {
 }
 
 impl ReplayOptions {
-    /// Whether playback waits for the slowest client.
+    /// Whether playback begins so that it waits for the slowest client.
     fn loses_nothing(&self) -> bool {
         self.lossless || self.rate.is_max()
     }
@@ -352,7 +352,8 @@ impl Replay {
             client_buffer: options.client_buffer,
             client_lag: options.client_lag,
             lookback: options.lookback,
-            lossless: options.loses_nothing(),
+            lossless: options.lossless,
+            rate: options.rate,
             control: options.control,
             session: options.session,
             remembered_clients: options.remembered_clients,

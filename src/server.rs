@@ -57,7 +57,7 @@ pub use records::{ClientRecord, Records};
 pub use show::{Playing, Stage, Visits};
 pub use tls::{Tls, TlsError};
 
-use crate::playback::{Position, Range, Remote};
+use crate::playback::{Position, Range, Rate, Remote};
 use crate::recording::{Channel, Density, Problems};
 use access::Refused;
 use catalog::Catalog;
@@ -95,8 +95,11 @@ pub struct ServerOptions {
     pub client_lag: Duration,
     /// Whether who subscribes first gets the last message on the topic.
     pub lookback: bool,
-    /// Whether playback waits for the slowest client where otherwise messages would be dropped for it.
+    /// Whether playback waits for the slowest client where otherwise messages would be dropped for it. Always so while
+    /// it plays at [`Rate::MAX`].
     pub lossless: bool,
+    /// How fast playback begins, so that connections can be tuned for it.
+    pub rate: Rate,
     /// Whether clients may control playback.
     pub control: bool,
     /// Whether clients watch the same timeline.

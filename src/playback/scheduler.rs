@@ -12,16 +12,16 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::{Command, Event, Feed, Position, Timeline, Wake};
+use super::{Command, Event, Feed, Position, Rate, Timeline, Wake};
 
 /// Who hears what happens on a timeline.
 pub trait Audience: Send + 'static {
     /// Takes what is due now. Called on the scheduler's thread, so it must not wait for anything.
     fn deliver(&mut self, events: &[Event]);
 
-    /// Whether it takes more now. While it does not, time stands; who makes it take more again tells the
-    /// scheduler so ([`Remote::go_on`]).
-    fn takes_more(&mut self) -> bool {
+    /// Whether it takes more now, at this rate. While it does not, time stands; who makes it take more again tells
+    /// the scheduler so ([`Remote::go_on`]).
+    fn takes_more(&mut self, _rate: Rate) -> bool {
         true
     }
 
@@ -174,6 +174,7 @@ trait Driven: Send {
     fn apply(&mut self, command: Command, now: Instant, events: &mut Vec<Event>);
     fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake;
     fn position(&self) -> Position;
+    fn rate(&self) -> Rate;
     fn is_stepping(&self) -> bool;
     fn steps(&self) -> u64;
     fn hold(&mut self, now: Instant);
@@ -190,6 +191,10 @@ impl<F: Feed + Send> Driven for Timeline<F> {
 
     fn position(&self) -> Position {
         Timeline::position(self)
+    }
+
+    fn rate(&self) -> Rate {
+        Timeline::rate(self)
     }
 
     fn is_stepping(&self) -> bool {
@@ -311,7 +316,7 @@ impl Driver {
     /// Hands out what is due on a timeline.
     fn poll(&mut self, id: u64) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let wake = if seat.audience.takes_more() {
+        let wake = if seat.audience.takes_more(seat.timeline.rate()) {
             seat.timeline.poll(Instant::now(), &mut self.events)
         } else {
             seat.timeline.hold(Instant::now());
@@ -373,7 +378,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::playback::{Lookback, Peek, Range, Rate, State, TimelineOptions};
+    use crate::playback::{Lookback, Peek, Range, State, TimelineOptions};
     use crate::recording::{ChannelId, Memory, Message};
     use crate::time::Timestamp;
 
@@ -528,7 +533,7 @@ mod tests {
     impl Audience for Busy {
         fn deliver(&mut self, _: &[Event]) {}
 
-        fn takes_more(&mut self) -> bool {
+        fn takes_more(&mut self, _: Rate) -> bool {
             let busy = self.0 > 0;
             self.0 = self.0.saturating_sub(1);
             !busy

@@ -382,6 +382,11 @@ impl<F: Feed> Timeline<F> {
         }
     }
 
+    /// How fast it plays.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     /// Whether a step is still being carried out.
     pub fn is_stepping(&self) -> bool {
         matches!(self.mode, Mode::Stepping { .. } | Mode::SteppingBack { .. })

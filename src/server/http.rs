@@ -51,7 +51,8 @@ const UNSENT: u32 = 256 * 1024;
 
 /// Serves one connection, until it is closed or becomes a session.
 pub(super) async fn serve(socket: TcpStream, address: SocketAddr, door: Door) {
-    if let Err(error) = tune(&socket, door.hub.options().lossless) {
+    let options = door.hub.options();
+    if let Err(error) = tune(&socket, options.lossless || options.rate.is_max()) {
         tracing::debug!("{address}: the system does not let its connection be tuned: {error}");
     }
     let mut stop = door.stop.clone();

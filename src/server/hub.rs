@@ -38,10 +38,6 @@ const CALM_ROUNDS: u32 = 5;
 /// Over how many rounds a client is told how much it takes, and how much is dropped for it.
 const DROPPED_ROUNDS: usize = 10;
 
-/// How many bytes of messages wait for a client at the most where nothing is left out. Playback waits anyway, and what
-/// waits for long has gone from the processor's caches when it is sent.
-const LOSSLESS_BUFFER: usize = 4 * 1024 * 1024;
-
 /// How many of the recording's problems a client is told one by one.
 const TOLD_PROBLEMS: usize = 20;
 
@@ -351,8 +347,7 @@ impl Traffic {
 impl State {
     /// Lets as much wait for each client as is its share.
     fn share_out(&self, options: &ServerOptions) {
-        let most = if options.lossless { LOSSLESS_BUFFER } else { usize::MAX };
-        let share = options.limits.share(self.guests.len(), options.client_buffer.min(most));
+        let share = options.limits.share(self.guests.len(), options.client_buffer);
         self.guests.values().for_each(|guest| guest.outbox.set_limit(share));
     }
 

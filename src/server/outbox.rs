@@ -9,7 +9,7 @@ mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -44,6 +44,10 @@ const BATCHES_AT_ONCE: usize = 16;
 /// How many bytes of chunks may be kept in memory by messages that wait, so that these need not be copied.
 const HELD_LIMIT: usize = 8 * 1024 * 1024;
 
+/// How many bytes of messages wait at the most where nothing is left out. Playback waits anyway, and what waits for long
+/// has gone from the processor's caches when it is sent.
+const LOSSLESS_LIMIT: usize = 4 * 1024 * 1024;
+
 /// What a queued frame costs beside its bytes.
 const FRAME_OVERHEAD: usize = size_of::<Frames>();
 
@@ -61,7 +65,9 @@ pub(super) struct Outbox {
     limit: AtomicUsize,
     /// What is being written, and where to.
     pen: Mutex<Pen>,
-    /// Where nothing may be left out: whom to tell that there is room again.
+    /// Whether nothing may be left out now.
+    loses_nothing: AtomicBool,
+    /// Whom to tell that there is room again.
     room: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// How many bytes the socket has taken.
     written: AtomicU64,
@@ -189,6 +195,7 @@ impl Outbox {
             state: Mutex::new(state),
             filled: Notify::new(),
             large_taken: Notify::new(),
+            loses_nothing: AtomicBool::new(false),
             room: OnceLock::new(),
             pen: Mutex::default(),
             limit: AtomicUsize::new(limit),
@@ -202,7 +209,8 @@ impl Outbox {
     }
 
     fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
+        let most = if self.loses_nothing() { LOSSLESS_LIMIT } else { usize::MAX };
+        self.limit.load(Ordering::Relaxed).min(most)
     }
 
     /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already.
@@ -210,11 +218,19 @@ impl Outbox {
         HELD_LIMIT.min(self.limit())
     }
 
-    /// Leaves out no messages from now on, however many wait. `room` is called when there is room for more, after
-    /// there was none.
-    pub fn lose_nothing(&self, room: Box<dyn Fn() + Send + Sync>) {
+    /// Calls this when there is room for more messages, after [`has_room`](Self::has_room) said that there is none.
+    pub fn when_room(&self, room: Box<dyn Fn() + Send + Sync>) {
         // It is asked for once, when the client comes.
         self.room.set(room).unwrap_or_default();
+    }
+
+    /// Leaves out no messages from now on, however many wait; or may do so again.
+    pub fn lose_nothing(&self, nothing: bool) {
+        self.loses_nothing.store(nothing, Ordering::Relaxed);
+    }
+
+    fn loses_nothing(&self) -> bool {
+        self.loses_nothing.load(Ordering::Relaxed)
     }
 
     /// Whether there is room for more messages. Where not, it will be told when there is.
@@ -255,6 +271,7 @@ impl Outbox {
         }
         let before = state.sequence;
         let mut passed = false;
+        let (limit, loses_nothing) = (self.limit(), self.loses_nothing());
         let behind = !state.waiting.is_empty();
         let may_hold = if behind { self.may_hold() } else { usize::MAX };
         for event in events {
@@ -285,12 +302,11 @@ impl Outbox {
                 }
                 Event::Stalled(_) | Event::Skipped(_) => {}
             }
-            let limit = self.limit();
-            if state.waiting.bytes() > limit && self.room.get().is_none() {
+            if state.waiting.bytes() > limit && !loses_nothing {
                 state.shed(limit);
             }
         }
-        if self.room.get().is_none() {
+        if !loses_nothing {
             state.heed_lag(now, self.written());
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.

@@ -100,7 +100,6 @@ struct House {
     catalog: Arc<Catalog>,
     lookback: bool,
     control: bool,
-    lossless: bool,
     state: Mutex<State>,
     visits: watch::Sender<Visits>,
     /// Whether the state at the start is known.
@@ -112,6 +111,8 @@ struct House {
 
 struct State {
     viewers: BTreeMap<u64, Viewer>,
+    /// Whether they lose nothing now, and playback waits for them.
+    lossless: bool,
     /// The time that was last told to everybody.
     time: Timestamp,
     /// The last message of each channel up to there, for who subscribes late.
@@ -172,6 +173,7 @@ impl Show {
     ) -> Self {
         let state = State {
             viewers: BTreeMap::new(),
+            lossless: options.lossless,
             time: catalog.range.start,
             latest: vec![Latest::default(); catalog.channels.len()],
         };
@@ -179,14 +181,20 @@ impl Show {
             catalog: Arc::clone(catalog),
             lookback: options.lookback,
             control: options.control,
-            lossless: options.lossless,
             state: Mutex::new(state),
             visits: watch::Sender::default(),
             stands: watch::Sender::default(),
             endings,
             happenings,
         });
-        let listener = Listener { house: Arc::clone(&house), told: None, jumped: false, parameters: None };
+        let listener = Listener {
+            house: Arc::clone(&house),
+            always_lossless: options.lossless,
+            lossless: options.lossless,
+            told: None,
+            jumped: false,
+            parameters: None,
+        };
         let playing = stage.play(Box::new(listener), house.visits.subscribe());
         Show { house, playing }
     }
@@ -206,10 +214,9 @@ impl Show {
         let hears_states = self.house.control && hears_states;
         let catalog = &self.house.catalog;
         let mut state = self.house.lock();
-        if self.house.lossless {
-            let remote = self.remote().clone();
-            outbox.lose_nothing(Box::new(move || remote.go_on()));
-        }
+        let remote = self.remote().clone();
+        outbox.when_room(Box::new(move || remote.go_on()));
+        outbox.lose_nothing(state.lossless);
         outbox.greet(catalog.server_info.clone(), state.time, &catalog.advertise);
         for status in catalog.services.iter().chain(statuses) {
             outbox.push(status.clone());
@@ -233,9 +240,12 @@ impl Show {
 
     /// Takes no more care of a client.
     pub fn leave(&self, id: u64) {
-        self.house.lock().viewers.remove(&id);
+        let mut state = self.house.lock();
+        state.viewers.remove(&id);
+        let lossless = state.lossless;
+        drop(state);
         self.house.visits.send_modify(|visits| drop(visits.subscribers.remove(&id)));
-        if self.house.lossless {
+        if lossless {
             // Perhaps it was the one that the others waited for.
             self.remote().go_on();
         }
@@ -338,6 +348,13 @@ impl Show {
 }
 
 impl House {
+    /// Lets no viewer lose anything from now on, or lets them lose what they can't take again.
+    fn lose_nothing(&self, nothing: bool) {
+        let mut state = self.lock();
+        state.lossless = nothing;
+        state.viewers.values().for_each(|viewer| viewer.outbox.lose_nothing(nothing));
+    }
+
     /// Tells those who want to hear of these parameters what they are.
     fn tell_parameters(&self, changed: Properties, position: &dyn Fn() -> Position) {
         // One frame for all who want the same.
@@ -372,6 +389,10 @@ impl State {
 /// A house as the scheduler sees it.
 struct Listener {
     house: Arc<House>,
+    /// Whether nothing is to be lost at any rate.
+    always_lossless: bool,
+    /// Whether nothing is lost now.
+    lossless: bool,
     /// What playback was last said to do.
     told: Option<(PlaybackState, Rate)>,
     /// Whether time went to another place since then.
@@ -425,9 +446,13 @@ impl Audience for Listener {
         }
     }
 
-    fn takes_more(&mut self) -> bool {
+    fn takes_more(&mut self, rate: Rate) -> bool {
+        let lossless = self.always_lossless || rate.is_max();
+        if std::mem::replace(&mut self.lossless, lossless) != lossless {
+            self.house.lose_nothing(lossless);
+        }
         // Asks each of them, so that each that can't tells when it can.
-        !self.house.lossless
+        !lossless
             || self.house.lock().viewers.values().fold(true, |all, viewer| viewer.outbox.has_room() & all)
     }
 

@@ -46,7 +46,8 @@ fn outbox(limit: usize) -> Outbox {
 fn where_nothing_may_be_lost_it_says_when_there_is_room_again() {
     let outbox = outbox(1000);
     let (sender, room) = std::sync::mpsc::channel();
-    outbox.lose_nothing(Box::new(move || sender.send(()).unwrap()));
+    outbox.when_room(Box::new(move || sender.send(()).unwrap()));
+    outbox.lose_nothing(true);
     deliver(&outbox, &[event(0, 1, 300)]);
     assert!(outbox.has_room());
     deliver(&outbox, &[event(0, 2, 300), event(1, 3, 300), event(2, 4, 300)]);
@@ -61,7 +62,8 @@ fn where_nothing_may_be_lost_it_says_when_there_is_room_again() {
 fn a_jump_and_a_hang_up_make_room() {
     let outbox = outbox(1000);
     let (sender, room) = std::sync::mpsc::channel();
-    outbox.lose_nothing(Box::new(move || sender.send(()).unwrap()));
+    outbox.when_room(Box::new(move || sender.send(()).unwrap()));
+    outbox.lose_nothing(true);
     deliver(&outbox, &[event(0, 1, 2000)]);
     assert!(!outbox.has_room());
     deliver(&outbox, &[Event::Jumped(nanos(5))]);
@@ -421,9 +423,26 @@ fn what_waits_too_long_is_left_out_but_little_of_small_topics_and_never_the_newe
 }
 
 #[test]
+fn who_loses_nothing_for_a_while_is_bounded_before_and_after_it() {
+    let outbox = outbox(1000);
+    let fill = |from: u64| (from..from + 10).for_each(|time| deliver(&outbox, &[event(0, time, 300)]));
+    fill(0);
+    let dropped = outbox.counts().dropped;
+    assert!(dropped > 0);
+    outbox.lose_nothing(true);
+    fill(10);
+    assert_eq!(outbox.counts().dropped, dropped);
+    assert!(!outbox.has_room());
+    outbox.lose_nothing(false);
+    fill(20);
+    assert!(outbox.counts().dropped > dropped);
+    assert!(waiting_bytes(&outbox) <= 1000);
+}
+
+#[test]
 fn who_loses_nothing_may_lag() {
     let (outbox, start) = (outbox(1 << 30), Instant::now());
-    outbox.lose_nothing(Box::new(|| {}));
+    outbox.lose_nothing(true);
     for second in 0..30 {
         outbox.deliver(&[event(0, second, 1000)], nanos(second), start + Duration::from_secs(second));
     }
