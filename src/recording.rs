@@ -261,6 +261,9 @@ pub struct OpenOptions {
     pub ignore_index: bool,
     /// How many bytes of decoded chunks are kept for whoever reads them next.
     pub chunk_cache_bytes: usize,
+    /// How many bytes of decoded chunks one who reads keeps of a file while they overlap in time; one chunk in any
+    /// case. Where more overlap, they are decoded again and again.
+    pub overlap_bytes: u64,
 }
 
 impl Default for OpenOptions {
@@ -270,6 +273,7 @@ impl Default for OpenOptions {
             max_chunk_bytes: 1 << 30,
             ignore_index: false,
             chunk_cache_bytes: 4 << 20,
+            overlap_bytes: 64 << 20,
         }
     }
 }

@@ -308,7 +308,13 @@ impl Reading {
             // So that who watches a little later than another one finds what that one has read.
             Session::Client => 64 << 20,
         });
+        let overlap_bytes = match session {
+            Session::Shared => OpenOptions::default().overlap_bytes,
+            // There may be many who read.
+            Session::Client => OpenOptions::default().overlap_bytes / 4,
+        };
         OpenOptions {
+            overlap_bytes,
             strict: self.strict,
             ignore_index: self.rescan,
             max_chunk_bytes: self.max_chunk_size as u64,

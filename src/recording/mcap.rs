@@ -67,6 +67,7 @@ struct Shared {
     /// Channel ids with messages, but without a channel. It has been told.
     undescribed: Vec<u16>,
     max_chunk_bytes: u64,
+    overlap_bytes: u64,
     path: PathBuf,
     problems: Arc<Problems>,
     /// The log time of the first message, in nanoseconds, as the index says it.
@@ -244,6 +245,7 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         ids,
         undescribed,
         max_chunk_bytes: context.options.max_chunk_bytes,
+        overlap_bytes: context.options.overlap_bytes,
         path: context.path.to_owned(),
         problems: Arc::clone(&context.problems),
         start: summary.time_range.map_or(0, |(start, _)| start.as_nanos()),

@@ -66,7 +66,14 @@ pub(super) async fn run(
 ) {
     let Door { hub, stop, alive, unfinished, .. } = door;
     let guest = hub.welcome(address, protocol);
-    tracing::info!("client {address} connected ({})", protocol.name());
+    let since = Instant::now();
+    tracing::info!(
+        event = "client_connected",
+        %address,
+        protocol = protocol.name(),
+        "client {address} connected ({})",
+        protocol.name()
+    );
     let limits = hub.options().limits;
     let (read, write) = connection.into_split();
     let outbox = Arc::clone(guest.outbox());
@@ -87,6 +94,14 @@ pub(super) async fn run(
     writing.abort();
     let counts = outbox.counts();
     tracing::info!(
+        event = "client_left",
+        %address,
+        protocol = protocol.name(),
+        reason,
+        sent = counts.sent,
+        dropped = counts.dropped,
+        undelivered = counts.undelivered,
+        seconds = since.elapsed().as_secs_f64(),
         "client {address} left ({reason}): {} messages sent, {} not",
         counts.sent,
         counts.dropped + counts.undelivered

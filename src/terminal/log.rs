@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::{RecordFields, VisitOutput as _};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -27,12 +29,33 @@ pub(super) fn start(options: &TerminalOptions, terminal: bool, colored: bool, vo
         tracing_subscriber::fmt::layer().with_writer(Lines(voice)).with_ansi(colored).with_target(false);
     let lines = match (options.json, terminal) {
         (true, _) => lines.json().flatten_event(true).with_ansi(false).boxed(),
-        (false, true) => lines.event_format(ForPeople).boxed(),
-        (false, false) => lines.boxed(),
+        (false, true) => lines.event_format(ForPeople).fmt_fields(MessageAlone).boxed(),
+        (false, false) => lines.fmt_fields(MessageAlone).boxed(),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Fails only where it was done before, and then there are log lines already.
     registry.try_init().unwrap_or_default();
+}
+
+/// The message without the fields beside it: it says the same, in words.
+struct MessageAlone;
+
+impl<'w> FormatFields<'w> for MessageAlone {
+    fn format_fields<R: RecordFields>(&self, line: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = MessageVisitor(DefaultVisitor::new(line, true));
+        fields.record(&mut visitor);
+        visitor.0.finish()
+    }
+}
+
+struct MessageVisitor<'a>(DefaultVisitor<'a>);
+
+impl Visit for MessageVisitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0.record_debug(field, value);
+        }
+    }
 }
 
 /// Lines for someone who watches, and so knows what time it is: what is normal is said plainly, and what is

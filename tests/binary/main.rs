@@ -9,6 +9,7 @@ mod faults;
 mod fixtures;
 mod http;
 mod limits;
+mod log;
 mod model;
 mod program;
 mod recordings;

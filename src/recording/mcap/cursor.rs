@@ -18,8 +18,6 @@ use super::records::{self, MESSAGE_HEADER};
 use crate::recording::{Cursor, Memory, Message, Place};
 use crate::time::Timestamp;
 
-/// The most bytes of unpacked spans that one cursor keeps while they overlap. One span is always kept.
-const BUDGET: u64 = 64 * 1024 * 1024;
 /// What a span costs beside its bytes, roughly.
 const OVERHEAD: u64 = 256;
 
@@ -28,6 +26,7 @@ pub struct McapCursor {
     shared: Arc<Shared>,
     routes: Routes,
     from: u64,
+    /// The most bytes of unpacked spans that are kept while they overlap. One span is always kept.
     budget: u64,
     /// The first of the index's `by_start` that has not been opened or passed over.
     next_span: usize,
@@ -133,11 +132,12 @@ pub(super) fn message(bytes: &Bytes, entry: Entry, routes: &Routes) -> Option<Me
 impl McapCursor {
     /// Messages from the log time `from` on.
     pub(super) fn new(shared: Arc<Shared>, from: Timestamp, routes: Routes) -> Self {
+        let budget = shared.overlap_bytes;
         McapCursor {
             shared,
             routes,
             from: from.as_nanos(),
-            budget: BUDGET,
+            budget,
             next_span: 0,
             current: None,
             until: None,

@@ -57,7 +57,7 @@ fn a_payload_is_a_slice_of_its_chunk() {
 }
 
 /// A file whose chunks all overlap, and its reader.
-fn overlapping(chunks: u32, each: u32) -> (McapReader, Vec<u32>) {
+fn overlapping(chunks: u32, each: u32, overlap_bytes: u64) -> (McapReader, Vec<u32>) {
     let mut writer = Writer::with_channels(1);
     let mut times = Vec::new();
     for chunk in 0..chunks {
@@ -69,7 +69,8 @@ fn overlapping(chunks: u32, each: u32) -> (McapReader, Vec<u32>) {
         }
         writer.chunk(Packing::Zstd, &records);
     }
-    let (options, problems) = (OpenOptions::default(), Arc::new(Problems::default()));
+    let options = OpenOptions { overlap_bytes, ..OpenOptions::default() };
+    let problems = Arc::new(Problems::default());
     let context = OpenContext {
         path: "o.mcap".as_ref(),
         options: &options,
@@ -83,11 +84,10 @@ fn overlapping(chunks: u32, each: u32) -> (McapReader, Vec<u32>) {
 
 #[test]
 fn with_little_memory_chunks_that_overlap_still_come_in_order() {
-    let (reader, expected) = overlapping(60, 40);
     for budget in [0, 1, 1000, 20_000, 100_000, 10_000_000] {
+        let (reader, expected) = overlapping(60, 40, budget);
         let routes = Routes::new(&[1], &vec![Some(crate::recording::ChannelId(0))].into(), &[]);
-        let mut cursor =
-            McapCursor::new(Arc::clone(&reader.shared), Timestamp::MIN, routes).with_budget(budget);
+        let mut cursor = McapCursor::new(Arc::clone(&reader.shared), Timestamp::MIN, routes);
         let mut most = 0;
         let mut sequences = Vec::new();
         while let Some(message) = cursor.next() {
@@ -102,11 +102,10 @@ fn with_little_memory_chunks_that_overlap_still_come_in_order() {
 
 #[test]
 fn with_little_memory_no_chunk_is_unpacked_for_each_message() {
-    let (reader, expected) = overlapping(60, 40);
-    let routes = Routes::new(&[1], &vec![Some(crate::recording::ChannelId(0))].into(), &[]);
     // A quarter of what all chunks take together.
-    let cursor = McapCursor::new(Arc::clone(&reader.shared), Timestamp::MIN, routes);
-    let mut cursor = cursor.with_budget(60 * 40 * 250 / 4);
+    let (reader, expected) = overlapping(60, 40, 60 * 40 * 250 / 4);
+    let routes = Routes::new(&[1], &vec![Some(crate::recording::ChannelId(0))].into(), &[]);
+    let mut cursor = McapCursor::new(Arc::clone(&reader.shared), Timestamp::MIN, routes);
     let count = std::iter::from_fn(|| cursor.next()).count();
     assert_eq!(count, expected.len());
     let loads = cursor.loads();
