@@ -12,6 +12,12 @@ const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/demo.mcap");
 
 /// Subscribes to everything, and gives how many messages came until the server closed the connection.
 async fn count_messages(url: String) -> usize {
+    count_messages_after(url, std::future::ready(())).await
+}
+
+/// As [`count_messages`], but reads nothing of what follows on the subscription before something else is over.
+async fn count_messages_after(url: String, before: impl Future<Output = ()>) -> usize {
+    let mut before = Some(before);
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("Sec-WebSocket-Protocol", "foxglove.websocket.v1".parse().unwrap());
     let (mut socket, _) = tokio_tungstenite::client_async(
@@ -32,6 +38,9 @@ async fn count_messages(url: String) -> usize {
                         .collect();
                     let subscribe = json!({"op": "subscribe", "subscriptions": wanted}).to_string();
                     socket.send(Message::text(subscribe)).await.unwrap();
+                    if let Some(before) = before.take() {
+                        before.await;
+                    }
                 }
             }
             Message::Binary(data) if data[0] == 1 => count += 1,
@@ -78,6 +87,29 @@ async fn a_test_gets_all_messages_and_knows_it() {
     }
     until(&mut events, |event| *event == Event::Unsubscribed("/pose".into())).await;
     until(&mut events, |event| matches!(event, Event::ClientLeft { .. })).await;
+}
+
+#[tokio::test]
+async fn who_speeds_up_to_the_greatest_rate_later_gets_everything_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("large.jsonl");
+    let line = |n: u64| format!(r#"{{"topic":"/a","log_time":{n}000000,"data":{{"x":"{:060000}"}}}}"#, n);
+    std::fs::write(&recording, (1..=1000).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let server = Replay::open(&recording).unwrap().start_paused().serve("127.0.0.1:0").await.unwrap();
+    let mut events = server.events();
+    let (go_on, goes_on) = tokio::sync::oneshot::channel::<()>();
+    let wait = async { goes_on.await.unwrap() };
+    let client = tokio::spawn(count_messages_after(server.url(), wait));
+    until(&mut events, |event| *event == Event::Subscribed("/a".into())).await;
+    server.set_rate(Rate::Max).await.unwrap();
+    server.play().await.unwrap();
+    // More than may wait for a client that is to lose something: it would be over at once.
+    let ended = tokio::time::timeout(Duration::from_millis(500), server.ended()).await;
+    assert!(ended.is_err(), "nobody has read it yet");
+    go_on.send(()).unwrap();
+    server.ended().await.unwrap();
+    server.finish().await;
+    assert_eq!(client.await.unwrap(), 1000);
 }
 
 #[tokio::test]

@@ -256,7 +256,7 @@ impl World<'_> {
 
     async fn finish(&mut self, who: usize) {
         self.viewers[who].set("/fgplay/loop", json!(false)).await;
-        self.viewers[who].call(SET_RATE, json!({"rate": 1e6})).await;
+        self.viewers[who].call(SET_RATE, json!({"rate": 1000})).await;
         let recording = self.recording;
         let model = self.model(who);
         // After the end it starts over.

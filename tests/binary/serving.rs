@@ -585,20 +585,6 @@ async fn as_fast_as_it_goes_everybody_gets_everything_however_small_the_buffer()
     assert_eq!(code, Some(0), "{stderr}");
 }
 
-#[tokio::test]
-async fn also_who_speeds_up_to_the_greatest_rate_only_later_gets_everything() {
-    let recording = ticks(20_000);
-    let arguments = ["--client-buffer", "16kB", "--at-end", "exit", "--start-paused"];
-    let server = Server::start([path(&recording)].iter().chain(&arguments));
-    let mut client = Client::connect(&server.url).await;
-    client.subscribe(&["/tick"]).await;
-    let mut received = client.control(0, 1e9, None).await;
-    received.extend(client.rest().await);
-    assert_eq!(messages(&received).len(), 20_000);
-    let (code, stderr) = server.wait();
-    assert_eq!(code, Some(0), "{stderr}");
-}
-
 #[cfg(unix)]
 #[tokio::test]
 async fn where_nobody_reads_stderr_viewers_are_served_and_signals_work() {
