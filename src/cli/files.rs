@@ -1,5 +1,6 @@
 //! Files that fgplay writes for other programs.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -40,15 +41,26 @@ impl Output {
         Ok(Output { path: path.to_owned(), option, replaced })
     }
 
-    /// Removes the file of a run before, so that nobody takes it for that of this one.
-    pub fn remove_old(&self) -> anyhow::Result<()> {
+    /// Removes the file of a run before, so that nobody takes it for that of this one, and sees whether there can be
+    /// a new one: it may be long until it is written.
+    pub fn prepare(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.replaced else { return Ok(()) };
+        self.remove().with_context(|| format!("can't replace {} ({})", self.path.display(), self.option))?;
+        let other = other_name(path);
+        let tried = create(&other).and_then(|_| std::fs::remove_file(&other));
+        tried.with_context(|| self.cant_write())
+    }
+
+    /// Removes it, where it is a regular file. It may be gone already.
+    pub fn remove(&self) -> io::Result<()> {
         match self.replaced.as_ref().map(std::fs::remove_file) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                let text = format!("can't replace {} ({})", self.path.display(), self.option);
-                Err(anyhow::Error::new(error).context(text))
-            }
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn cant_write(&self) -> String {
+        format!("can't write {} ({})", self.path.display(), self.option)
     }
 
     /// Writes it: a regular file under another name first, so that who waits for it never finds a part.
@@ -57,20 +69,27 @@ impl Output {
             Some(path) => write_whole(path, text),
             None => std::fs::write(&self.path, text),
         };
-        written.with_context(|| format!("can't write {} ({})", self.path.display(), self.option))
+        written.with_context(|| self.cant_write())
     }
 }
 
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+/// Where a file is written before it gets its name.
+fn other_name(path: &Path) -> PathBuf {
     let mut other = path.as_os_str().to_owned();
     other.push(format!(".{}", std::process::id()));
-    // Whatever somebody has put there is not written through.
-    match std::fs::remove_file(&other) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::File::create_new(&other)?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
+    other.into()
+}
+
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let other = other_name(path);
+    create(&other)?.write_all(text.as_bytes())?;
     std::fs::rename(&other, path)
+}
+
+/// A new file. What somebody has put in its place, such as a link, is not written through.
+fn create(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::create_new(path),
+    }
 }

@@ -47,6 +47,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         (output(&server.ready_file, READY_FILE)?, output(&playback.report, REPORT)?);
     // Before anything takes long, and before the files of another fgplay could be taken for old ones.
     let port = runtime.block_on(reserve(&server.host, server.port))?;
+    ready_file.iter().chain(&report_file).try_for_each(files::Output::prepare)?;
 
     let damage = Arc::new(Notify::new());
     let mut recording = open(
@@ -94,7 +95,6 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         remembered_clients: if playback.report.is_some() { report::CLIENTS } else { 0 },
     };
     let range = replay::range(&recording, &options)?;
-    ready_file.iter().chain(&report_file).try_for_each(files::Output::remove_old)?;
 
     let result = runtime.block_on(async {
         let problems = Arc::clone(recording.problems());
@@ -125,6 +125,8 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         };
         let started = Instant::now();
         let (end, traffic) = play(&mut replay, &limits, signals, keys, &terminal).await;
+        // Nobody should connect to where nobody is any more. Where it can't be removed, it is as before.
+        ready_file.iter().for_each(|file| file.remove().unwrap_or_default());
         let result = sum_up(&end, &problems, traffic);
         let report = Report {
             name: &options.name,

@@ -119,6 +119,7 @@ fn it_does_not_take_longer_than_allowed() {
     assert!(stderr.contains("it was not over after 0.2s (--timeout)"), "{stderr}");
 }
 
+#[cfg(unix)]
 #[test]
 fn the_ready_file_says_where_to_connect() {
     let recording = ticks(20);
@@ -138,9 +139,19 @@ fn the_ready_file_says_where_to_connect() {
     assert_eq!(told["url"], server.url);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
 
-    let (code, _, stderr) = run([path, "--port", "0", "--ready-file", "/no/such/folder/ready"]);
-    assert_eq!(code, Some(1));
-    assert!(stderr.contains("/no/such/folder/ready (--ready-file)"), "{stderr}");
+    server.signal("TERM");
+    assert_eq!(server.wait().0, Some(0));
+    assert!(!ready.exists(), "nobody is there any more");
+
+    for option in ["--ready-file", "--report"] {
+        let (code, stdout, stderr) = run([path, "--port", "0", option, "/no/such/folder/file"]);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""));
+        assert!(stderr.contains(&format!("/no/such/folder/file ({option})")), "{stderr}");
+    }
+    std::fs::write(&ready, "of a run before").unwrap();
+    let ready = ready.to_str().unwrap();
+    assert_eq!(run(["/no/such/recording", "--port", "0", "--ready-file", ready]).0, Some(1));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
