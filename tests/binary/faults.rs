@@ -1,6 +1,7 @@
 //! What goes wrong around the program while it plays: files, disks, descriptors, streams, clients.
 
 use std::fmt::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -193,9 +194,10 @@ async fn of_a_file_that_is_written_over_nothing_else_plays() {
     let (recording, ends) = jsonl();
     let (from, to) = (ends[COUNT as usize * 3 / 4], ends[COUNT as usize - 1]);
     let write_over = |path: &Path| {
-        let mut changed = std::fs::read(path).unwrap();
-        changed[from as usize..to as usize].fill(b'#');
-        std::fs::write(path, changed).unwrap();
+        // In place: a file that is written anew is empty for a moment.
+        let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.seek(SeekFrom::Start(from)).unwrap();
+        file.write_all(&vec![b'#'; (to - from) as usize]).unwrap();
     };
     let outcome = play_while(recording, write_over).await;
     outcome.lost_all_but(0..COUNT * 3 / 4 + 1, "the file has changed since it was opened");
