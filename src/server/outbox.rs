@@ -522,11 +522,11 @@ impl Outbox {
         let Some(socket) = socket else { return Ok(Wrote::Some) };
         loop {
             if batch.is_written() {
-                if batches == 0 {
+                let mut state = self.lock();
+                if batches == 0 && !state.is_empty() {
                     return Ok(Wrote::Some);
                 }
-                batches -= 1;
-                let mut state = self.lock();
+                batches = batches.saturating_sub(1);
                 if state.take(batch) {
                     self.large_taken.notify_one();
                 }
@@ -649,6 +649,11 @@ impl Outbox {
 }
 
 impl State {
+    /// Whether nothing waits.
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.waiting.is_empty() && self.time.is_none()
+    }
+
     fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
