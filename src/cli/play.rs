@@ -20,7 +20,7 @@ use super::{Failure, Outcome, exit_code};
 use super::{descriptors, files};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
-use fgplay::recording::{OpenOptions, Problems, Recording};
+use fgplay::recording::{OpenOptions, ProblemKind, Problems, Recording};
 use fgplay::replay::{self, Replay, ReplayOptions, WaitFor};
 use fgplay::server::{self as serving, Links, SessionMode, Tls, Traffic};
 use fgplay::time::format_duration;
@@ -241,9 +241,11 @@ pub(super) fn open(
     let told = AtomicUsize::new(0);
     let problems = Arc::new(Problems::new(move |problem| {
         let text = printable(&problem.to_string());
-        if !problem.data_lost {
-            tracing::info!("{text}");
-            return;
+        match (problem.data_lost, problem.kind) {
+            (true, _) => {}
+            // It plays, but hardly as it was meant.
+            (false, ProblemKind::Time) => return tracing::warn!("{text}"),
+            (false, _) => return tracing::info!("{text}"),
         }
         match told.fetch_add(1, Ordering::Relaxed) {
             ..LOSSES_TOLD => tracing::warn!("{text}"),

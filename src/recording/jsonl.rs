@@ -32,6 +32,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod units;
 
 /// Opens a JSONL file. One without a message opens too; why there is none is told as a problem.
 ///

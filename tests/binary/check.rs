@@ -272,6 +272,23 @@ fn lines_that_are_no_messages_are_told_by_reason() {
 }
 
 #[test]
+fn seconds_without_a_point_are_told_everywhere_and_once() {
+    let line = |time| format!("{{\"topic\": \"/a\", \"timestamp\": {time}, \"data\": {{}}}}\n");
+    let seconds = [line(1_717_236_000), line(1_717_236_060)].concat();
+    let words = "the time 1717236000 is taken as nanoseconds, which is 1970-01-01T00:00:01.717236Z; seconds are \
+                 written with a point (1717236000.0)";
+    let finding = finds(&seconds, "line warning", words);
+    assert_eq!(finding["line"], 1);
+    let recording = file(&seconds);
+    let (code, text, _) = run(["info", path(&recording)]);
+    assert_eq!((code, text.matches(words).count()), (Some(0), 1), "{text}");
+    let (code, _, stderr) =
+        run([path(&recording), "--quiet", "--strict", "--start", "now", "--at-end", "exit", "--port", "0"]);
+    assert_eq!((code, stderr.matches(words).count()), (Some(0), 1), "{stderr}");
+    assert!(stderr.contains("WARN"), "{stderr}");
+}
+
+#[test]
 fn messages_without_a_channel_are_told() {
     let mut bytes = mcap("", &[topic("/imu", &[0, 10])]);
     // Message records that belong to a channel which nothing describes, in front of the data end record.
