@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -62,6 +62,9 @@ pub struct Client {
     time: Option<u64>,
 }
 
+/// How many bytes the system keeps for a client that does not read.
+const RECEIVE_BUFFER: u32 = 256 * 1024;
+
 impl Client {
     /// Connects, and takes what the server says first, up to all channels.
     pub async fn connect(url: &str) -> Self {
@@ -73,7 +76,10 @@ impl Client {
         let mut request = url.into_client_request()?;
         request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().unwrap());
         let address = url.trim_start_matches("ws://").split('/').next().unwrap();
-        let stream = TcpStream::connect(address).await?;
+        let socket = TcpSocket::new_v4()?;
+        // Little waits in the system, so that what is not read yet is not sent yet.
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        let stream = socket.connect(address.parse().unwrap()).await?;
         stream.set_nodelay(true)?;
         let (socket, response) = tokio_tungstenite::client_async(request, stream).await?;
         let protocol = response.headers()["Sec-WebSocket-Protocol"].to_str().unwrap().to_owned();
