@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::ErrorKind;
-use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{ArgMatches, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 
 mod server;
@@ -424,11 +424,31 @@ impl Arguments {
             arguments.recordings.insert(place, path.clone());
         }
         if arguments.subcommand.is_none() && arguments.recordings.is_empty() {
-            let message = "the following required arguments were not provided:\n  <RECORDING>...";
+            let hint = takers(&matches).map(|hint| format!("\n\n{hint}")).unwrap_or_default();
+            let message =
+                format!("the following required arguments were not provided:\n  <RECORDING>...{hint}");
             return Err(command.error(ErrorKind::MissingRequiredArgument, message));
         }
         Ok(arguments)
     }
+}
+
+/// Options that take all values that follow, so that they may have taken the recordings too.
+const TAKERS: [(&str, &str); 5] = [
+    ("topics", "--topics"),
+    ("exclude_topics", "--exclude-topics"),
+    ("remap", "--remap"),
+    ("wait_for_topics", "--wait-for-topics"),
+    ("allow_origin", "--allow-origin"),
+];
+
+/// Where the recordings may have gone, if none is left.
+fn takers(matches: &ArgMatches) -> Option<String> {
+    let mut taken = TAKERS.iter().filter_map(|(id, option)| {
+        let last = matches.get_many::<String>(id)?.next_back()?;
+        Some(format!("{option} takes all that follows it, here up to {last}: put the recordings first, or -- before them"))
+    });
+    taken.next()
 }
 
 /// Whether log lines are to be JSON, by a command line that can't be read as a whole.
@@ -559,6 +579,19 @@ mod tests {
         }
         assert!(parse("fgplay completions bash").is_ok());
         assert!(parse("fgplay info a").is_ok());
+    }
+
+    #[test]
+    fn an_option_that_has_taken_the_recording_is_named() {
+        for (_, option) in TAKERS {
+            let value = if option == "--remap" { "/a:=/b" } else { "/a" };
+            let error = parse(&format!("fgplay {option} {value} demo.mcap")).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{option} takes all")) && error.contains("up to demo.mcap"),
+                "{error}"
+            );
+            assert!(parse(&format!("fgplay {option} {value} -- demo.mcap")).is_ok());
+        }
     }
 
     #[test]
