@@ -6,6 +6,7 @@ mod descriptors;
 mod end;
 mod files;
 mod info;
+mod paths;
 mod play;
 mod report;
 mod signals;

@@ -17,7 +17,7 @@ use super::end::{End, sum_up};
 use super::report::{self, Report};
 use super::signals::{Asked, Signals};
 use super::{Failure, Outcome, exit_code};
-use super::{descriptors, files};
+use super::{descriptors, files, paths as given};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, ProblemKind, Problems, Recording};
@@ -238,6 +238,7 @@ pub(super) fn open(
     terminal: &Terminal,
     damage: Arc<Notify>,
 ) -> Result<Recording, Failure> {
+    given::check(paths)?;
     let told = AtomicUsize::new(0);
     let problems = Arc::new(Problems::new(move |problem| {
         let text = printable(&problem.to_string());
