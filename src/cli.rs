@@ -10,6 +10,7 @@ mod paths;
 mod play;
 mod report;
 mod signals;
+mod together;
 
 use std::fmt;
 use std::io::{self, Write as _};

@@ -17,7 +17,7 @@ use super::end::{End, sum_up};
 use super::report::{self, Report};
 use super::signals::{Asked, Signals};
 use super::{Failure, Outcome, exit_code};
-use super::{descriptors, files, paths as given};
+use super::{descriptors, files, paths as given, together};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
 use fgplay::playback::{self, Range};
 use fgplay::recording::{OpenOptions, ProblemKind, Problems, Recording};
@@ -95,6 +95,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         remembered_clients: if playback.report.is_some() { report::CLIENTS } else { 0 },
     };
     let range = replay::range(&recording, &options)?;
+    together::warn(paths, &recording, range, playback.skip_gaps);
 
     let result = runtime.block_on(async {
         let problems = Arc::clone(recording.problems());
