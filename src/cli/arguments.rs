@@ -140,8 +140,9 @@ pub(super) struct Playback {
     #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
     pub playback_duration: Option<Duration>,
 
-    /// Play until this recorded time (seconds since 1970, or like 2023-11-14T22:13:20Z).
-    #[arg(long, value_name = "T", value_parser = Timestamp::parse_seconds, allow_hyphen_values = true)]
+    /// Play until this recorded time: seconds since 1970 (1717236010 or 1717236010.5), or a date with a zone, such as
+    /// 2024-06-01T10:00:05Z.
+    #[arg(long, value_name = "T", value_parser = recorded_time, allow_hyphen_values = true)]
     pub playback_until_sec: Option<Timestamp>,
 
     /// Wait that long before playback begins (seconds, or like 1m30s).
@@ -499,6 +500,13 @@ fn longer_than_nothing(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn recorded_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_seconds(text).map_err(|_| {
+        "it takes seconds since 1970 (1717236010 or 1717236010.5), or a date with a zone, such as 2024-06-01T10:00:05Z"
+            .into()
+    })
+}
+
 fn longest_silence(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("without any silence everything would play at once; see --rate max".into()),
@@ -591,6 +599,19 @@ mod tests {
                 "{error}"
             );
             assert!(parse(&format!("fgplay {option} {value} -- demo.mcap")).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_recorded_time_is_seconds_or_a_date() {
+        let until = |time: &str| parse(&format!("fgplay a --playback-until-sec {time}"));
+        for time in ["1717236005", "1717236005.0", "2024-06-01T10:00:05Z", "2024-06-01T12:00:05+02:00"] {
+            let time = until(time).unwrap().playback.playback_until_sec.unwrap();
+            assert_eq!(time.as_nanos(), 1_717_236_005_000_000_000);
+        }
+        for time in ["2024-06-01T10:00:05", "noon", "-1"] {
+            let error = until(time).unwrap_err().to_string();
+            assert!(error.contains("seconds since 1970 (1717236010"), "{error}");
         }
     }
 
