@@ -339,9 +339,18 @@ fn announce(replay: &Replay, port: u16, options: &ReplayOptions, summary: &str) 
         warn_of_strangers(options, address, control);
     }
     if port == 0 {
-        // Where nobody reads stdout, nobody needs the line.
-        let mut stdout = io::stdout();
-        write!(stdout, "{}", ready_line(replay, tls)).and_then(|()| stdout.flush()).unwrap_or_default();
+        tell_programs(&ready_line(replay, tls), address.port());
+    }
+}
+
+/// Writes the line with the port to stdout. Where that can't be done it goes on, since viewers may learn the port in
+/// another way, and so tells it.
+fn tell_programs(line: &str, port: u16) {
+    let mut stdout = io::stdout();
+    if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::warn!(
+            "can't tell the port on stdout ({error}); it is {port}, and --ready-file tells it as well"
+        );
     }
 }
 
