@@ -19,7 +19,7 @@ use super::signals::{Asked, Signals};
 use super::{Failure, Outcome, exit_code};
 use super::{descriptors, files, paths as given, together};
 use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
-use fgplay::playback::{self, Range};
+use fgplay::playback::{self, Range, Repeat};
 use fgplay::recording::{OpenOptions, ProblemKind, Problems, Recording};
 use fgplay::replay::{self, Replay, ReplayOptions, WaitFor};
 use fgplay::server::{self as serving, Links, SessionMode, Tls, Traffic};
@@ -113,6 +113,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             file.write(&ready_line(&replay, options.tls.is_some()))?;
         }
         let keys = keys(&arguments.output);
+        if playback.at_end == AtEnd::Exit && options.repeat == Repeat::Forever {
+            tracing::warn!("--at-end exit never comes true, since --loop without a number plays without end");
+        }
         if options.start_paused && !options.control && keys.is_none() {
             tracing::warn!(
                 "it stands at the start, and nobody can play it: --start-paused with --control none"
@@ -245,8 +248,7 @@ pub(super) fn open(
         let text = printable(&problem.to_string());
         match (problem.data_lost, problem.kind) {
             (true, _) => {}
-            // It plays, but hardly as it was meant.
-            (false, ProblemKind::Time) => return tracing::warn!("{text}"),
+            (false, ProblemKind::Doubt) => return tracing::warn!("{text}"),
             (false, _) => return tracing::info!("{text}"),
         }
         match told.fetch_add(1, Ordering::Relaxed) {

@@ -39,8 +39,8 @@ pub enum ProblemKind {
     Schema,
     /// Lines are no messages, or not all of a message.
     Line,
-    /// Times are hardly what was meant.
-    Time,
+    /// It plays, but hardly as it was meant.
+    Doubt,
     /// Something else is odd.
     Other,
 }

@@ -197,7 +197,7 @@ impl<'c> Opening<'c> {
         if let (Some(first), Some(last)) = (self.first, last)
             && let Some(text) = units::doubt(first, last)
         {
-            problems.note_of(ProblemKind::Time, path, Place::Line(first.line), text);
+            problems.note_of(ProblemKind::Doubt, path, Place::Line(first.line), text);
         }
     }
 
