@@ -327,7 +327,7 @@ impl Reading {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Output {
-    /// Print only warnings and errors.
+    /// Print only warnings and errors, and take no keys.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -349,6 +349,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Whether keys are taken. Not where nothing shows what they do.
+    pub fn takes_keys(&self) -> bool {
+        !self.disable_keyboard_controls && !self.quiet && self.log_format == LogFormat::Text
+    }
+
     pub fn terminal_options(&self) -> TerminalOptions {
         TerminalOptions {
             quiet: self.quiet,
@@ -613,6 +618,13 @@ mod tests {
             let error = until(time).unwrap_err().to_string();
             assert!(error.contains("seconds since 1970 (1717236010"), "{error}");
         }
+    }
+
+    #[test]
+    fn keys_are_taken_where_it_is_seen_what_they_do() {
+        let takes = |options: &str| parse(&format!("fgplay a{options}")).unwrap().output.takes_keys();
+        assert!(takes("") && takes(" -v"));
+        assert!(!takes(" -q") && !takes(" --log-format json") && !takes(" --disable-keyboard-controls"));
     }
 
     #[test]

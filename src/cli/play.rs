@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
-use super::arguments::{
-    Arguments, AtEnd, Control, LogFormat, LoopTime, Output, ServerArguments, Session, Start,
-};
+use super::arguments::{Arguments, AtEnd, Control, LoopTime, Output, ServerArguments, Session, Start};
 use super::end::{End, sum_up};
 use super::report::{self, Report};
 use super::signals::{Asked, Signals};
@@ -376,8 +374,7 @@ fn warn_of_strangers(options: &ReplayOptions, address: SocketAddr, control: bool
 
 /// Starts to listen to keys, where somebody sits in front of them.
 fn keys(output: &Output) -> Option<Keys> {
-    let wanted = !output.disable_keyboard_controls && output.log_format == LogFormat::Text;
-    let keys = (wanted && io::stderr().is_terminal()).then(Keys::start)??;
+    let keys = (output.takes_keys() && io::stderr().is_terminal()).then(Keys::start)??;
     tracing::info!("press ? for keys");
     Some(keys)
 }
