@@ -16,7 +16,9 @@ use super::report::{self, Report};
 use super::signals::{Asked, Signals};
 use super::{Failure, Outcome, exit_code};
 use super::{descriptors, files, paths as given, together};
-use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
+use crate::terminal::{
+    HELP, HELP_WITHOUT_TIMELINE, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable,
+};
 use fgplay::playback::{self, Range, Repeat};
 use fgplay::recording::{OpenOptions, ProblemKind, Problems, Recording};
 use fgplay::replay::{self, Replay, ReplayOptions, WaitFor};
@@ -379,6 +381,10 @@ fn keys(output: &Output) -> Option<Keys> {
     Some(keys)
 }
 
+fn list_keys(help: &str) {
+    help.lines().for_each(|line| tracing::info!("{line}"));
+}
+
 /// Does what the keys ask for, until one asks to end.
 async fn pressed(keys: &mut Option<Keys>, replay: &Replay) {
     let Some(keys) = keys else { return std::future::pending().await };
@@ -392,14 +398,20 @@ async fn pressed(keys: &mut Option<Keys>, replay: &Replay) {
         }
     };
     let followed = async {
+        let mut explained = false;
         loop {
             let key = keys.next().await;
             match (key, replay.remote()) {
                 (Key::Quit, _) => return,
-                (Key::Help, _) => HELP.lines().for_each(|line| tracing::info!("{line}")),
-                (_, None) => tracing::info!(
-                    "every viewer has a timeline of its own here; the page in the browser controls each"
-                ),
+                (Key::Help, Some(_)) => list_keys(HELP),
+                (Key::Help, None) => list_keys(HELP_WITHOUT_TIMELINE),
+                (_, None) if explained => {}
+                (_, None) => {
+                    explained = true;
+                    tracing::info!(
+                        "every viewer has a timeline of its own here; the page in the browser controls each"
+                    );
+                }
                 (key, Some(remote)) => {
                     if let Some(command) = key.command(&remote.position(), replay.range(), Instant::now()) {
                         remote.command(command);
