@@ -396,7 +396,9 @@ pub(super) fn command() -> Command {
                 with_full_stops(command.about(about))
             })
     }
-    with_full_stops(Arguments::command())
+    // It keeps nothing for later, so there it has nothing to do.
+    let without_cache = |info: Command| info.mut_arg("chunk_cache", |argument| argument.hide(true));
+    with_full_stops(Arguments::command().mut_subcommand("info", without_cache))
 }
 
 impl Arguments {
@@ -625,6 +627,13 @@ mod tests {
         let takes = |options: &str| parse(&format!("fgplay a{options}")).unwrap().output.takes_keys();
         assert!(takes("") && takes(" -v"));
         assert!(!takes(" -q") && !takes(" --log-format json") && !takes(" --disable-keyboard-controls"));
+    }
+
+    #[test]
+    fn info_offers_only_what_it_makes_use_of() {
+        let help = parse("fgplay info --help").unwrap_err().to_string();
+        assert!(help.contains("--rescan") && !help.contains("--chunk-cache"), "{help}");
+        assert!(parse("fgplay info a --chunk-cache 1MB").is_ok());
     }
 
     #[test]
