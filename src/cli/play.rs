@@ -1,5 +1,6 @@
 //! `fgplay RECORDING...`: play it.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,12 @@ use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
 const LOSSES_TOLD: usize = 9;
+
+/// How long viewers have for the goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What ends so soon needs no word.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// The options that name files to be written.
 const READY_FILE: &str = "--ready-file";
@@ -470,12 +477,14 @@ async fn play(
         () = progress.follow(replay) => End::Over,
     };
     progress.finish();
+    let viewers = replay.presence().clients;
     if matches!(end, End::Over | End::Drained) {
         let linger = limits.linger.map(|linger| tokio::time::Instant::now() + linger);
         tokio::select! {
             traffic = replay.finish() => return (end, traffic),
             // The user does not want to wait until everybody has everything.
             _ = signals.next() => end = End::Stopped,
+            never = waiting(viewers, limits.linger, "Ctrl-C ends it") => match never {},
             () = until(deadline) => end = End::TimedOut(limits.timeout.unwrap_or_default()),
             () = until(linger) => {
                 tracing::warn!("--linger is over, and not every client has taken what waited for it");
@@ -487,6 +496,7 @@ async fn play(
     }
     let traffic = tokio::select! {
         traffic = replay.stop() => traffic,
+        never = waiting(viewers, Some(GOODBYE), "Ctrl-C again ends at once") => match never {},
         // Asked twice, it does not wait for anybody any more.
         _ = signals.next() => {
             end = End::Abandoned;
@@ -494,6 +504,23 @@ async fn play(
         }
     };
     (end, traffic)
+}
+
+/// Says what it waits for, where that takes more than a moment. Never comes to an end itself.
+async fn waiting(viewers: usize, at_most: Option<Duration>, how_to_end: &str) -> Infallible {
+    tokio::time::sleep(MOMENT).await;
+    tracing::info!("{}; {how_to_end}", wait_text(viewers, at_most));
+    std::future::pending().await
+}
+
+/// "waiting up to 20.0s for 1 viewer".
+fn wait_text(viewers: usize, at_most: Option<Duration>) -> String {
+    let time = match at_most {
+        Some(time) => format!(" up to {}", format_duration(time)),
+        None => String::new(),
+    };
+    let viewers = if viewers == 1 { "1 viewer".into() } else { format!("{} viewers", count(viewers as u64)) };
+    format!("waiting{time} for {viewers}")
 }
 
 /// Ends the program without waiting for its threads.
