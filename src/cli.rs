@@ -6,9 +6,11 @@ mod descriptors;
 mod end;
 mod files;
 mod info;
+mod paths;
 mod play;
 mod report;
 mod signals;
+mod together;
 
 use std::fmt;
 use std::io::{self, Write as _};

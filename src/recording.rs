@@ -20,6 +20,7 @@ mod density;
 pub mod jsonl;
 mod kind;
 mod lookback;
+mod marks;
 pub mod mcap;
 mod merge;
 mod problems;

@@ -10,7 +10,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-pub(crate) use keys::{HELP, Key, Keys, Suspension};
+pub(crate) use keys::{HELP, HELP_WITHOUT_TIMELINE, Key, Keys, Suspension};
 pub(crate) use progress::Progress;
 pub(crate) use scan::ScanBar;
 use voice::Voice;

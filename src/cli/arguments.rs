@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::ErrorKind;
-use clap::{Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{ArgMatches, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 
 mod server;
@@ -140,8 +140,9 @@ pub(super) struct Playback {
     #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
     pub playback_duration: Option<Duration>,
 
-    /// Play until this recorded time (seconds since 1970, or like 2023-11-14T22:13:20Z).
-    #[arg(long, value_name = "T", value_parser = Timestamp::parse_seconds, allow_hyphen_values = true)]
+    /// Play until this recorded time: seconds since 1970 (1717236010 or 1717236010.5), or a date with a zone, such as
+    /// 2024-06-01T10:00:05Z.
+    #[arg(long, value_name = "T", value_parser = recorded_time, allow_hyphen_values = true)]
     pub playback_until_sec: Option<Timestamp>,
 
     /// Wait that long before playback begins (seconds, or like 1m30s).
@@ -326,7 +327,7 @@ impl Reading {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Output {
-    /// Print only warnings and errors.
+    /// Print only warnings and errors, and take no keys.
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -348,6 +349,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Whether keys are taken. Not where nothing shows what they do.
+    pub fn takes_keys(&self) -> bool {
+        !self.disable_keyboard_controls && !self.quiet && self.log_format == LogFormat::Text
+    }
+
     pub fn terminal_options(&self) -> TerminalOptions {
         TerminalOptions {
             quiet: self.quiet,
@@ -390,7 +396,9 @@ pub(super) fn command() -> Command {
                 with_full_stops(command.about(about))
             })
     }
-    with_full_stops(Arguments::command())
+    // It keeps nothing for later, so there it has nothing to do.
+    let without_cache = |info: Command| info.mut_arg("chunk_cache", |argument| argument.hide(true));
+    with_full_stops(Arguments::command().mut_subcommand("info", without_cache))
 }
 
 impl Arguments {
@@ -424,11 +432,31 @@ impl Arguments {
             arguments.recordings.insert(place, path.clone());
         }
         if arguments.subcommand.is_none() && arguments.recordings.is_empty() {
-            let message = "the following required arguments were not provided:\n  <RECORDING>...";
+            let hint = takers(&matches).map(|hint| format!("\n\n{hint}")).unwrap_or_default();
+            let message =
+                format!("the following required arguments were not provided:\n  <RECORDING>...{hint}");
             return Err(command.error(ErrorKind::MissingRequiredArgument, message));
         }
         Ok(arguments)
     }
+}
+
+/// Options that take all values that follow, so that they may have taken the recordings too.
+const TAKERS: [(&str, &str); 5] = [
+    ("topics", "--topics"),
+    ("exclude_topics", "--exclude-topics"),
+    ("remap", "--remap"),
+    ("wait_for_topics", "--wait-for-topics"),
+    ("allow_origin", "--allow-origin"),
+];
+
+/// Where the recordings may have gone, if none is left.
+fn takers(matches: &ArgMatches) -> Option<String> {
+    let mut taken = TAKERS.iter().filter_map(|(id, option)| {
+        let last = matches.get_many::<String>(id)?.next_back()?;
+        Some(format!("{option} takes all that follows it, here up to {last}: put the recordings first, or -- before them"))
+    });
+    taken.next()
 }
 
 /// Whether log lines are to be JSON, by a command line that can't be read as a whole.
@@ -477,6 +505,13 @@ fn longer_than_nothing(text: &str) -> Result<Duration, String> {
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn recorded_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_seconds(text).map_err(|_| {
+        "it takes seconds since 1970 (1717236010 or 1717236010.5), or a date with a zone, such as 2024-06-01T10:00:05Z"
+            .into()
+    })
 }
 
 fn longest_silence(text: &str) -> Result<Duration, String> {
@@ -559,6 +594,46 @@ mod tests {
         }
         assert!(parse("fgplay completions bash").is_ok());
         assert!(parse("fgplay info a").is_ok());
+    }
+
+    #[test]
+    fn an_option_that_has_taken_the_recording_is_named() {
+        for (_, option) in TAKERS {
+            let value = if option == "--remap" { "/a:=/b" } else { "/a" };
+            let error = parse(&format!("fgplay {option} {value} demo.mcap")).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{option} takes all")) && error.contains("up to demo.mcap"),
+                "{error}"
+            );
+            assert!(parse(&format!("fgplay {option} {value} -- demo.mcap")).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_recorded_time_is_seconds_or_a_date() {
+        let until = |time: &str| parse(&format!("fgplay a --playback-until-sec {time}"));
+        for time in ["1717236005", "1717236005.0", "2024-06-01T10:00:05Z", "2024-06-01T12:00:05+02:00"] {
+            let time = until(time).unwrap().playback.playback_until_sec.unwrap();
+            assert_eq!(time.as_nanos(), 1_717_236_005_000_000_000);
+        }
+        for time in ["2024-06-01T10:00:05", "noon", "-1"] {
+            let error = until(time).unwrap_err().to_string();
+            assert!(error.contains("seconds since 1970 (1717236010"), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_are_taken_where_it_is_seen_what_they_do() {
+        let takes = |options: &str| parse(&format!("fgplay a{options}")).unwrap().output.takes_keys();
+        assert!(takes("") && takes(" -v"));
+        assert!(!takes(" -q") && !takes(" --log-format json") && !takes(" --disable-keyboard-controls"));
+    }
+
+    #[test]
+    fn info_offers_only_what_it_makes_use_of() {
+        let help = parse("fgplay info --help").unwrap_err().to_string();
+        assert!(help.contains("--rescan") && !help.contains("--chunk-cache"), "{help}");
+        assert!(parse("fgplay info a --chunk-cache 1MB").is_ok());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use fgplay::time::format_duration;
 
 /// Says what was sent and lost, and how that is to be taken.
 pub(super) fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result<Outcome, Failure> {
-    tracing::info!("{} messages sent, {} dropped", count(traffic.sent), count(traffic.dropped));
+    tracing::info!("{}", counts(traffic));
     if let Some(places) = lost_places(problems) {
         tracing::warn!("data of the recording was skipped or lost in {places}; see the warnings above");
     }
@@ -30,7 +30,7 @@ pub(super) fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result
     if traffic.dropped > 0 {
         tracing::warn!(
             "{} messages were dropped for clients that took less than was played",
-            traffic.dropped
+            count(traffic.dropped)
         );
     }
     match end {
@@ -51,6 +51,16 @@ pub(super) fn sum_up(end: &End, problems: &Problems, traffic: Traffic) -> Result
         }
         End::Over => Ok(Outcome::Done),
     }
+}
+
+/// "858 messages sent, 14,695 dropped, 668 not delivered", or where nothing was lost "3,381 messages sent, none dropped".
+fn counts(traffic: Traffic) -> String {
+    let dropped = if traffic.dropped == 0 { "none".into() } else { count(traffic.dropped) };
+    let undelivered = match traffic.undelivered {
+        0 => String::new(),
+        undelivered => format!(", {} not delivered", count(undelivered)),
+    };
+    format!("{} messages sent, {dropped} dropped{undelivered}", count(traffic.sent))
 }
 
 /// "3 places", where data is lost. Of the problems that are only counted nobody knows what they cost, so
@@ -132,6 +142,14 @@ mod tests {
         report(&problems, 703..5000, false);
         assert!(problems.beyond() > 0);
         assert_eq!(lost_places(&problems).as_deref(), Some("at least 3 places"));
+    }
+
+    #[test]
+    fn what_became_of_messages_is_told_in_numbers_for_people() {
+        let told =
+            |sent, dropped, undelivered| counts(Traffic { sent, dropped, undelivered, ..Traffic::default() });
+        assert_eq!(told(3381, 0, 0), "3,381 messages sent, none dropped");
+        assert_eq!(told(858, 14_695, 668), "858 messages sent, 14,695 dropped, 668 not delivered");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `fgplay RECORDING...`: play it.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,23 +11,29 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
-use super::arguments::{
-    Arguments, AtEnd, Control, LogFormat, LoopTime, Output, ServerArguments, Session, Start,
-};
+use super::arguments::{Arguments, AtEnd, Control, LoopTime, Output, ServerArguments, Session, Start};
 use super::end::{End, sum_up};
 use super::report::{self, Report};
 use super::signals::{Asked, Signals};
 use super::{Failure, Outcome, exit_code};
-use super::{descriptors, files};
-use crate::terminal::{HELP, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable};
-use fgplay::playback::{self, Range};
-use fgplay::recording::{OpenOptions, Problems, Recording};
+use super::{descriptors, files, paths as given, together};
+use crate::terminal::{
+    HELP, HELP_WITHOUT_TIMELINE, Key, Keys, Progress, ScanBar, Suspension, Terminal, count, printable,
+};
+use fgplay::playback::{self, Range, Repeat};
+use fgplay::recording::{OpenOptions, ProblemKind, Problems, Recording};
 use fgplay::replay::{self, Replay, ReplayOptions, WaitFor};
 use fgplay::server::{self as serving, Links, SessionMode, Tls, Traffic};
 use fgplay::time::format_duration;
 
 /// How many losses of data are told one by one.
 const LOSSES_TOLD: usize = 9;
+
+/// How long viewers have for the goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What ends so soon needs no word.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// The options that name files to be written.
 const READY_FILE: &str = "--ready-file";
@@ -95,6 +102,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         remembered_clients: if playback.report.is_some() { report::CLIENTS } else { 0 },
     };
     let range = replay::range(&recording, &options)?;
+    together::warn(paths, &recording, range, playback.skip_gaps);
 
     let result = runtime.block_on(async {
         let problems = Arc::clone(recording.problems());
@@ -112,6 +120,9 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
             file.write(&ready_line(&replay, options.tls.is_some()))?;
         }
         let keys = keys(&arguments.output);
+        if playback.at_end == AtEnd::Exit && options.repeat == Repeat::Forever {
+            tracing::warn!("--at-end exit never comes true, since --loop without a number plays without end");
+        }
         if options.start_paused && !options.control && keys.is_none() {
             tracing::warn!(
                 "it stands at the start, and nobody can play it: --start-paused with --control none"
@@ -238,12 +249,14 @@ pub(super) fn open(
     terminal: &Terminal,
     damage: Arc<Notify>,
 ) -> Result<Recording, Failure> {
+    given::check(paths)?;
     let told = AtomicUsize::new(0);
     let problems = Arc::new(Problems::new(move |problem| {
         let text = printable(&problem.to_string());
-        if !problem.data_lost {
-            tracing::info!("{text}");
-            return;
+        match (problem.data_lost, problem.kind) {
+            (true, _) => {}
+            (false, ProblemKind::Doubt) => return tracing::warn!("{text}"),
+            (false, _) => return tracing::info!("{text}"),
         }
         match told.fetch_add(1, Ordering::Relaxed) {
             ..LOSSES_TOLD => tracing::warn!("{text}"),
@@ -335,9 +348,18 @@ fn announce(replay: &Replay, port: u16, options: &ReplayOptions, summary: &str) 
         warn_of_strangers(options, address, control);
     }
     if port == 0 {
-        // Where nobody reads stdout, nobody needs the line.
-        let mut stdout = io::stdout();
-        write!(stdout, "{}", ready_line(replay, tls)).and_then(|()| stdout.flush()).unwrap_or_default();
+        tell_programs(&ready_line(replay, tls), address.port());
+    }
+}
+
+/// Writes the line with the port to stdout. Where that can't be done it goes on, since viewers may learn the port in
+/// another way, and so tells it.
+fn tell_programs(line: &str, port: u16) {
+    let mut stdout = io::stdout();
+    if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::warn!(
+            "can't tell the port on stdout ({error}); it is {port}, and --ready-file tells it as well"
+        );
     }
 }
 
@@ -361,10 +383,13 @@ fn warn_of_strangers(options: &ReplayOptions, address: SocketAddr, control: bool
 
 /// Starts to listen to keys, where somebody sits in front of them.
 fn keys(output: &Output) -> Option<Keys> {
-    let wanted = !output.disable_keyboard_controls && output.log_format == LogFormat::Text;
-    let keys = (wanted && io::stderr().is_terminal()).then(Keys::start)??;
+    let keys = (output.takes_keys() && io::stderr().is_terminal()).then(Keys::start)??;
     tracing::info!("press ? for keys");
     Some(keys)
+}
+
+fn list_keys(help: &str) {
+    help.lines().for_each(|line| tracing::info!("{line}"));
 }
 
 /// Does what the keys ask for, until one asks to end.
@@ -380,14 +405,20 @@ async fn pressed(keys: &mut Option<Keys>, replay: &Replay) {
         }
     };
     let followed = async {
+        let mut explained = false;
         loop {
             let key = keys.next().await;
             match (key, replay.remote()) {
                 (Key::Quit, _) => return,
-                (Key::Help, _) => HELP.lines().for_each(|line| tracing::info!("{line}")),
-                (_, None) => tracing::info!(
-                    "every viewer has a timeline of its own here; the page in the browser controls each"
-                ),
+                (Key::Help, Some(_)) => list_keys(HELP),
+                (Key::Help, None) => list_keys(HELP_WITHOUT_TIMELINE),
+                (_, None) if explained => {}
+                (_, None) => {
+                    explained = true;
+                    tracing::info!(
+                        "every viewer has a timeline of its own here; the page in the browser controls each"
+                    );
+                }
                 (key, Some(remote)) => {
                     if let Some(command) = key.command(&remote.position(), replay.range(), Instant::now()) {
                         remote.command(command);
@@ -446,12 +477,14 @@ async fn play(
         () = progress.follow(replay) => End::Over,
     };
     progress.finish();
+    let viewers = replay.presence().clients;
     if matches!(end, End::Over | End::Drained) {
         let linger = limits.linger.map(|linger| tokio::time::Instant::now() + linger);
         tokio::select! {
             traffic = replay.finish() => return (end, traffic),
             // The user does not want to wait until everybody has everything.
             _ = signals.next() => end = End::Stopped,
+            never = waiting(viewers, limits.linger, "Ctrl-C ends it") => match never {},
             () = until(deadline) => end = End::TimedOut(limits.timeout.unwrap_or_default()),
             () = until(linger) => {
                 tracing::warn!("--linger is over, and not every client has taken what waited for it");
@@ -463,6 +496,7 @@ async fn play(
     }
     let traffic = tokio::select! {
         traffic = replay.stop() => traffic,
+        never = waiting(viewers, Some(GOODBYE), "Ctrl-C again ends at once") => match never {},
         // Asked twice, it does not wait for anybody any more.
         _ = signals.next() => {
             end = End::Abandoned;
@@ -470,6 +504,23 @@ async fn play(
         }
     };
     (end, traffic)
+}
+
+/// Says what it waits for, where that takes more than a moment. Never comes to an end itself.
+async fn waiting(viewers: usize, at_most: Option<Duration>, how_to_end: &str) -> Infallible {
+    tokio::time::sleep(MOMENT).await;
+    tracing::info!("{}; {how_to_end}", wait_text(viewers, at_most));
+    std::future::pending().await
+}
+
+/// "waiting up to 20.0s for 1 viewer".
+fn wait_text(viewers: usize, at_most: Option<Duration>) -> String {
+    let time = match at_most {
+        Some(time) => format!(" up to {}", format_duration(time)),
+        None => String::new(),
+    };
+    let viewers = if viewers == 1 { "1 viewer".into() } else { format!("{} viewers", count(viewers as u64)) };
+    format!("waiting{time} for {viewers}")
 }
 
 /// Ends the program without waiting for its threads.

@@ -242,6 +242,7 @@ fn class_of((kind, data_lost): Sort, format: Kind) -> Option<(FindingKind, Sever
             let advice = "`mcap recover in.mcap -o out.mcap` writes a copy with one";
             (FindingKind::Index, Severity::Note, advice)
         }
+        ProblemKind::Doubt => (FindingKind::Line, Severity::Warning, "correct the times"),
         ProblemKind::Other if data_lost => (FindingKind::Damage, Severity::Error, recover),
         ProblemKind::Other => {
             (FindingKind::Other, Severity::Warning, "write it as the specification of MCAP says")

@@ -16,6 +16,7 @@ pub use self::inferred::Inferred;
 use self::opening::Contents;
 pub(super) use self::schema::name_from_topic;
 pub(super) use self::topics::unused_name;
+use super::marks::Marks;
 use super::watch::{Unwatched, Watch};
 use super::{ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Reader, Search, Source, Summary};
 use crate::time::Timestamp;
@@ -32,6 +33,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod units;
 
 /// Opens a JSONL file. One without a message opens too; why there is none is told as a problem.
 ///
@@ -71,6 +73,7 @@ pub(super) fn inspect(
         problems: Arc::clone(&context.problems),
         index,
         loss_told: AtomicBool::new(false),
+        unread: Marks::default(),
     });
     Ok(Box::new(JsonlReader { summary, inferred, file }))
 }

@@ -24,6 +24,7 @@ use self::lookback::McapSearch;
 use self::scan::scan_records;
 use self::summary::{Ending, NoSummary, Summary as FileSummary};
 use self::walk::{Guide, Walk};
+use super::marks::Marks;
 use super::{
     Attachment, ChannelMap, Cursor, Density, Kind, OpenContext, OpenError, Place, ProblemKind, Problems,
     Reader, ScanProgress, Search, Source, Summary, describe_loss, message_count,
@@ -77,6 +78,8 @@ struct Shared {
     wrong_times_told: AtomicBool,
     /// Whether it was told that spans can't be read any more.
     unreadable_told: AtomicBool,
+    /// Which spans could not be read, so that their messages are counted once.
+    unread: Marks,
     cache: Arc<ChunkCache>,
     /// The file's number in the cache.
     file: u32,
@@ -149,6 +152,15 @@ impl Shared {
         if !self.unreadable_told.swap(true, Ordering::Relaxed) {
             let text = describe_loss(error, "chunk");
             self.problems.lost_by(damage.kind(), &self.path, Place::Offset(span.offset), text);
+        }
+    }
+
+    /// Counts the messages of a span that can't be played, however often it is to be played. Where nothing says how
+    /// many those are, it is one.
+    fn count_unread(&self, place: u32) {
+        if self.unread.mark(place as usize) {
+            let messages = self.messages_of(&self.index.spans[place as usize]);
+            self.problems.count_unread(messages.unwrap_or(1).max(1));
         }
     }
 
@@ -251,6 +263,7 @@ fn open_reader(source: Arc<dyn Source>, context: &OpenContext<'_>) -> Result<Mca
         start: summary.time_range.map_or(0, |(start, _)| start.as_nanos()),
         wrong_times_told: AtomicBool::new(false),
         unreadable_told: AtomicBool::new(false),
+        unread: Marks::default(),
         file: context.cache.file(),
         cache: Arc::clone(&context.cache),
         loaders: Mutex::default(),

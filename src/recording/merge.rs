@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::topics::{PlayedChannels, Recorded, matching, play_channels};
 use super::{
     Attachment, Channel, ChannelId, ChannelMap, Cursor, Density, FileSource, Kind, Message, OpenContext,
-    OpenError, OpenOptions, Place, Problems, Reader, ScanProgress, Source, StateSearch, Summary, TopicError,
-    TopicSelection, jsonl, kind, mcap, message_count,
+    OpenError, OpenOptions, Place, ProblemKind, Problems, Reader, ScanProgress, Source, StateSearch, Summary,
+    TopicError, TopicSelection, jsonl, kind, mcap, message_count,
 };
 use crate::time::Timestamp;
 
@@ -100,7 +100,11 @@ impl Recording {
         for note in played.notes.drain(..) {
             let file = self.files.get(note.file.unwrap_or(0));
             let path = file.map_or(Path::new(""), |file| &file.path);
-            self.problems.note(path, Place::Topic(note.topic), note.text);
+            // What is asked for and not there was mostly misspelt.
+            match note.file {
+                None => self.problems.note_of(ProblemKind::Doubt, path, Place::Topic(note.topic), note.text),
+                Some(_) => self.problems.note(path, Place::Topic(note.topic), note.text),
+            }
         }
         self.adopt(played);
         Ok(())

@@ -39,6 +39,8 @@ pub enum ProblemKind {
     Schema,
     /// Lines are no messages, or not all of a message.
     Line,
+    /// It plays, but hardly as it was meant.
+    Doubt,
     /// Something else is odd.
     Other,
 }
@@ -168,13 +170,14 @@ impl Problems {
         self.report(Problem { path: path.into(), place, kind, text: text.into(), data_lost: false });
     }
 
-    /// Counts messages that were to be played, and could not be read. That it is so is told as a problem.
+    /// Counts messages that were to be played, and could not be read. That it is so is told as a problem. Who calls
+    /// it counts each place of a file once.
     pub(crate) fn count_unread(&self, messages: u64) {
         self.unread.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// How many messages were to be played so far and could not be read, those of a loop each time. Of a chunk
-    /// that can't be read all messages count, and where nothing says how many those are, one.
+    /// How many messages were to be played so far and could not be read, each counted once, however often it was to
+    /// be played. Of a chunk that can't be read all messages count, and where nothing says how many those are, one.
     pub fn unread(&self) -> u64 {
         self.unread.load(Ordering::Relaxed)
     }

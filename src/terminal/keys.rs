@@ -32,6 +32,11 @@ keys:  space       pause, play on
        ?           this list
        q           quit";
 
+/// What is left of them where every viewer has a timeline of its own.
+pub(crate) const HELP_WITHOUT_TIMELINE: &str = "\
+keys:  ?           this list
+       q           quit";
+
 /// A key that was pressed, by what it means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Key {

@@ -69,6 +69,25 @@ fn arguments_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn what_is_asked_for_and_can_not_be_is_warned_of() {
+    let recording = ticks(1);
+    let path = recording.path().to_str().unwrap();
+    for (arguments, words) in [
+        (&["--remap", "/tikc:=/tock"][..], "topic /tikc: it is remapped"),
+        (&["--topics", "/tick", "/tikc"], "topic /tikc: no topic of the recording matches"),
+        (&["--exclude-topics", "/tikc"], "topic /tikc: no topic of the recording matches"),
+    ] {
+        let start = [path, "--quiet", "--port", "0", "--start", "now", "--at-end", "exit"];
+        let (code, _, stderr) = run([&start[..], arguments].concat());
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("WARN") && stderr.contains(words), "{arguments:?}: {stderr}");
+    }
+    let (code, _, stderr) = run([path, "--port", "0", "--loop", "--at-end", "exit", "--timeout", "0.1"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("--at-end exit never comes true"), "{stderr}");
+}
+
+#[test]
 fn a_recording_may_stand_after_loop() {
     let (code, stderr) = refused(&["--loop", "missing.mcap"]);
     assert_eq!(code, Some(1), "{stderr}");

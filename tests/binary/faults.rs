@@ -391,6 +391,19 @@ async fn without_stdin_stdout_and_stderr_it_serves() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_port_that_can_not_be_told_on_stdout_is_told_on_stderr() {
+    let recording = ticks(1);
+    let path = recording.path().to_str().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = fgplay([path, "--quiet", "--port", "0", "--start", "now", "--at-end", "exit"]);
+    let output = command.stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("WARN can't tell the port on stdout") && stderr.contains("; it is "), "{stderr}");
+}
+
 #[test]
 fn the_metrics_have_what_could_not_be_read_and_accepted() {
     let recording: NamedTempFile = file("{\"topic\":\"/a\",\"log_time\":1,\"data\":{}}\n");

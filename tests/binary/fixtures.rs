@@ -212,6 +212,8 @@ async fn lingering_ends() {
     let (code, stderr) = tokio::task::spawn_blocking(|| server.wait()).await.unwrap();
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains("--linger is over"), "{stderr}");
+    // It does not take the goodbye either, and who waits is told what for.
+    assert!(stderr.contains("waiting up to 2.0s for 1 viewer; Ctrl-C again ends at once"), "{stderr}");
     drop(client);
 }
 

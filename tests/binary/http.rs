@@ -120,6 +120,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence_and_changes_nothing() {
     assert_eq!((&state["rate"], &state["offset"], &state["loop"]), (&json!(1.0), &json!(0.0), &json!(false)));
     assert_eq!(ask(&server, "POST", "/api/fly", &[], "").0, 404);
     assert_eq!(ask(&server, "GET", "/api/play", &[], "").0, 405);
+    assert_eq!(ask(&server, "GET", "/api/fly", &[], "").0, 404);
     assert_eq!(ask(&server, "GET", "/nothing", &[], "").0, 404);
     assert_eq!(ask(&server, "POST", "/api/rate", &[], &" ".repeat(100_000)).0, 413);
 }

@@ -73,6 +73,11 @@ try {
   check((await page.locator("#topics tr").count()) === 0, "the filter leaves nothing");
   await page.getByLabel("Filter topics").fill("");
   check((await page.locator("#foxglove").getAttribute("href")).includes("ds.url=ws://"), "a link opens Foxglove");
+  // As it is where the page comes neither over https nor from this machine.
+  await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true }));
+  await page.locator("#copy").click();
+  check((await page.locator("#copy").innerText()) === "Select and copy it", "it says that it could not copy");
+  check((await page.evaluate(() => String(getSelection()))).startsWith("ws://"), "the address is selected");
   check((await page.locator("#clients tr").count()) === (await state()).clients.length, "all clients are listed");
 
   // Back to what a picture should show.

@@ -83,7 +83,8 @@ fn within(kinds: &[(&Channel, Identity)]) -> Option<Finding> {
 }
 
 impl Types {
-    /// Takes the first type of a topic of a file. A finding, where a file before has another one.
+    /// Takes the first type of a topic of a file. A note, where a file before has another one: files that are
+    /// checked together need not be played together, and apart each of them is right.
     fn across(&mut self, path: &Path, channel: &Channel, identity: &Identity) -> Option<Finding> {
         let Some(known) = self.topics.get(&channel.topic) else {
             let known = Known { file: path.into(), label: label(channel), identity: identity.clone() };
@@ -103,7 +104,7 @@ impl Types {
             "{what}; where both are played together, a viewer takes only one for a topic, so the other one plays under \
              another name; play them apart"
         );
-        Some(Finding::new(FindingKind::Clash, Severity::Warning, text))
+        Some(Finding::new(FindingKind::Clash, Severity::Note, text))
     }
 }
 

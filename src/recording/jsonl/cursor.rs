@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
+use super::super::marks::Marks;
 use super::super::{
     ChannelId, ChannelMap, Cursor, Memory, Message, Place, Problems, Search, Source, describe_loss,
 };
@@ -37,6 +38,8 @@ pub(super) struct OpenFile {
     pub index: Index,
     /// Whether it was told that messages can't be read any more.
     pub loss_told: AtomicBool,
+    /// Which messages of the index could not be read, so that each is counted once.
+    pub unread: Marks,
 }
 
 impl OpenFile {
@@ -75,6 +78,18 @@ impl OpenFile {
             memory: wanted.memory.unwrap_or_else(|| Memory::of(&data)),
             data,
         })
+    }
+}
+
+impl OpenFile {
+    /// A message that is to be played. One that can't be read is counted, however often it is to be played.
+    fn message_or_count(&self, wanted: Wanted) -> Option<Message> {
+        let position = wanted.position;
+        let message = self.message(wanted);
+        if message.is_none() && self.unread.mark(position) {
+            self.problems.count_unread(1);
+        }
+        message
     }
 }
 
@@ -177,10 +192,7 @@ impl JsonlCursor {
             rest = others;
         }
         plan.sort_unstable_by_key(|wanted| wanted.position);
-        let planned = plan.len();
-        let messages: Vec<_> = plan.into_iter().filter_map(|wanted| self.file.message(wanted)).collect();
-        self.file.problems.count_unread((planned - messages.len()) as u64);
-        messages
+        plan.into_iter().filter_map(|wanted| self.file.message_or_count(wanted)).collect()
     }
 
     /// Reads messages that lie together, in one piece.

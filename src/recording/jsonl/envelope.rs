@@ -17,6 +17,8 @@ pub(super) enum Record<'a> {
 pub(super) struct MessageLine<'a> {
     pub topic: Text<'a>,
     pub log_time: Timestamp,
+    /// The log time as it stands in the line.
+    pub time: &'a str,
     pub publish_time: Option<Timestamp>,
     pub sequence: Option<u32>,
     /// A JSON object, as it stands in the line.
@@ -242,6 +244,7 @@ impl<'a> Members<'a> {
                 Ok(Record::Message(MessageLine {
                     topic,
                     log_time,
+                    time: time.text,
                     publish_time,
                     sequence,
                     data,

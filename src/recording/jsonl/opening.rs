@@ -9,6 +9,7 @@ use super::index::{Entry, Index};
 use super::inferred::Inferred;
 use super::lines::{Line, Lines};
 use super::topics::{Refused, Topics};
+use super::units::{self, Written};
 
 /// After how many bytes of reading the progress is told.
 const PROGRESS_STEP: u64 = 8 << 20;
@@ -41,8 +42,8 @@ pub(super) fn read_whole(
         }
     }
     (context.progress)(ScanProgress { path: context.path, done: source.len(), total: source.len() });
-    opening.tell_problems();
     opening.index.finish();
+    opening.tell_problems();
     let (channels, inferred) = opening.topics.into_channels();
     Ok(Contents { channels, inferred, index: opening.index })
 }
@@ -52,6 +53,8 @@ struct Opening<'c> {
     watch: &'c mut dyn Watch,
     topics: Topics,
     index: Index,
+    /// The first message. One is enough to tell in which unit a program writes times.
+    first: Option<Written>,
     /// Lines that can't be played.
     skipped: Lot<Reason>,
     /// The same lines, by the sort of reason.
@@ -92,7 +95,7 @@ impl<'c> Opening<'c> {
     fn new(context: &'c OpenContext<'c>, watch: &'c mut dyn Watch) -> Self {
         let (topics, index) = (Topics::default(), Index::default());
         let (skipped, by_reason, odd) = (Lot::default(), Vec::new(), Lot::default());
-        Opening { context, watch, topics, index, skipped, by_reason, odd }
+        Opening { context, watch, topics, index, first: None, skipped, by_reason, odd }
     }
 
     fn take(&mut self, line: Line<'_>) -> Result<(), OpenError> {
@@ -130,6 +133,11 @@ impl<'c> Opening<'c> {
         if let Some(key) = message.odd {
             self.odd.add(line.number, key);
         }
+        self.first.get_or_insert_with(|| Written {
+            line: line.number,
+            log_time: message.log_time,
+            is_whole_number: message.time.trim_matches('"').bytes().all(|byte| byte.is_ascii_digit()),
+        });
         let entry = Entry {
             log_time: message.log_time,
             offset: line.offset + message.data_at as u64,
@@ -184,6 +192,12 @@ impl<'c> Opening<'c> {
             let others = self.odd.others();
             let text = format!("its \"{key}\" can't be read; the message is played without it{others}");
             problems.note_of(ProblemKind::Line, path, Place::Line(*line), text);
+        }
+        let last = self.index.time_range().map(|(_, last)| last);
+        if let (Some(first), Some(last)) = (self.first, last)
+            && let Some(text) = units::doubt(first, last)
+        {
+            problems.note_of(ProblemKind::Doubt, path, Place::Line(first.line), text);
         }
     }
 

@@ -240,7 +240,7 @@ impl McapCursor {
             Ok(selected) => selected,
             Err(damage) => {
                 self.shared.tell_unplayed(span, &damage);
-                self.shared.problems.count_unread(self.shared.messages_of(span).unwrap_or(1).max(1));
+                self.shared.count_unread(open.key.1);
                 self.close(&open);
                 return None;
             }

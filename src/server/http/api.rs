@@ -70,7 +70,7 @@ pub(super) fn routes(door: Door, address: IpAddr) -> Router {
         .route("/api/state", get(state))
         .route("/api/clients", get(clients))
         .route("/api/events", get(events))
-        .route("/api/{action}", post(command))
+        .route("/api/{action}", post(command).fallback(no_command))
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
         .layer(Extension(Peer(address)))
@@ -290,6 +290,14 @@ fn chosen(door: &Door, body: &Value) -> Result<Arc<Show>, Refusal> {
 
 async fn nothing(uri: Uri) -> Refusal {
     no_such("", uri.path())
+}
+
+/// Another method than that of commands: wrong for a command, and for all else there is nothing.
+async fn no_command(Path(name): Path<String>) -> Refusal {
+    match Action::ALL.iter().any(|(action, _)| *action == name) {
+        true => other_method().await,
+        false => no_such("/api/", &name),
+    }
 }
 
 async fn other_method() -> Refusal {

@@ -194,7 +194,7 @@ pub(super) fn metrics(door: &Door) -> String {
     text.single(
         "fgplay_unread_messages_total",
         "counter",
-        "Messages that were to be played and could not be read.",
+        "Messages that were to be played and could not be read, each counted once.",
         hub.problems().unread() as f64,
     );
     text.single(
