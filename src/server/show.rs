@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 
 /// For how many clients the scheduler itself writes to the socket what is due. For more, that would delay
 /// the last ones; each further one is served by whoever waits for it.
-const WRITTEN_THROUGH: usize = 4;
+const WRITTEN_THROUGH: usize = 16;
 
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);
