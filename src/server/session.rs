@@ -102,9 +102,10 @@ pub(super) async fn run(
         dropped = counts.dropped,
         undelivered = counts.undelivered,
         seconds = since.elapsed().as_secs_f64(),
-        "client {address} left ({reason}): {} messages sent, {} not",
+        "client {address} left ({reason}): {} messages sent, {} dropped, {} not delivered",
         counts.sent,
-        counts.dropped + counts.undelivered
+        counts.dropped,
+        counts.undelivered
     );
     guest.leaves(reason);
     drop((guest, place));

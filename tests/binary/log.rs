@@ -35,7 +35,7 @@ async fn the_log_says_of_a_client_in_fields_what_it_says_in_words() {
     assert_eq!(left["reason"], "the recording is over");
     assert!(left["seconds"].as_f64().unwrap() > 0.0);
     let words = format!(
-        "client {} left (the recording is over): 21 messages sent, 0 not",
+        "client {} left (the recording is over): 21 messages sent, 0 dropped, 0 not delivered",
         left["address"].as_str().unwrap()
     );
     assert_eq!(left["message"], words);
@@ -45,5 +45,5 @@ async fn the_log_says_of_a_client_in_fields_what_it_says_in_words() {
 async fn as_text_the_log_has_words_alone() {
     let lines = log_of_a_client("text").await;
     assert!(lines[0].ends_with(" connected (foxglove.websocket.v1)"), "{lines:?}");
-    assert!(lines[1].ends_with(" left (the recording is over): 21 messages sent, 0 not"), "{lines:?}");
+    assert!(lines[1].ends_with(" left (the recording is over): 21 messages sent, 0 dropped, 0 not delivered"), "{lines:?}");
 }
