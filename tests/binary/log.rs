@@ -45,5 +45,8 @@ async fn the_log_says_of_a_client_in_fields_what_it_says_in_words() {
 async fn as_text_the_log_has_words_alone() {
     let lines = log_of_a_client("text").await;
     assert!(lines[0].ends_with(" connected (foxglove.websocket.v1)"), "{lines:?}");
-    assert!(lines[1].ends_with(" left (the recording is over): 21 messages sent, 0 dropped, 0 not delivered"), "{lines:?}");
+    assert!(
+        lines[1].ends_with(" left (the recording is over): 21 messages sent, 0 dropped, 0 not delivered"),
+        "{lines:?}"
+    );
 }
