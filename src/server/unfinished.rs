@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How many bytes a client may have begun in any case: the small messages of any number of clients are taken.
 const FREE: usize = 64 * 1024;
 
-/// How many bytes all clients together may have begun beyond that. The buffers that these are in may have twice the size.
+/// How many bytes all clients together may have begun beyond that. The buffers that these are in may have twice the
+/// size.
 const ALL: usize = 32 * 1024 * 1024;
 
 /// Framing of a control frame of a client: opcode, length and mask (RFC 6455, section 5.2).
