@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ::mcap::records::op;
 use bytes::Bytes;
 use lz4_flex::frame::FrameDecoder;
+use zstd::bulk::Decompressor;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use super::fields::{FRAME, Records, TooShort, frame};
@@ -118,7 +119,10 @@ const TRUSTED_SIZE: u64 = 16 * 1024 * 1024;
 /// Opens chunks. Keeps its working memory from one to the next.
 pub struct Unpacker {
     limit: u64,
-    zstd: Option<Decoder<'static>>,
+    /// Unpacks all of a chunk at once.
+    zstd: Option<Decompressor<'static>>,
+    /// Unpacks a chunk step by step.
+    zstd_steps: Option<Decoder<'static>>,
     buffers: Buffers,
 }
 
@@ -154,7 +158,7 @@ impl Unpacked<'_> {
 impl Unpacker {
     /// Refuses what is larger than `limit` bytes, packed or unpacked. Unpacks into `buffers`.
     pub fn new(limit: u64, buffers: Buffers) -> Self {
-        Unpacker { limit: limit.min(PLACES), zstd: None, buffers }
+        Unpacker { limit: limit.min(PLACES), zstd: None, zstd_steps: None, buffers }
     }
 
     /// The most bytes of one chunk or message.
@@ -189,9 +193,33 @@ impl Unpacker {
 
     /// Unpacks up to one byte more than `size`, so that too much is seen.
     fn unpack_zstd(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
+        if first_room(packed.len(), size) > size
+            && extent == Extent::Whole
+            && let Some(unpacked) = self.unpack_zstd_at_once(packed, size)
+        {
+            return Ok(unpacked);
+        }
+        self.unpack_zstd_in_steps(packed, size, extent)
+    }
+
+    /// Unpacks straight to where the records are to be, while the decoder that goes in steps copies everything there:
+    /// most writers do not tell zstd beforehand how large a chunk will be. What is wrong with a chunk that can't be
+    /// unpacked so is found by going in steps.
+    fn unpack_zstd_at_once(&mut self, packed: &[u8], size: usize) -> Option<Buffer> {
+        let decompressor = match &mut self.zstd {
+            Some(decompressor) => decompressor,
+            none => none.insert(Decompressor::new().ok()?),
+        };
+        let mut unpacked = self.buffers.take(size + 1).ok()?;
+        let filled = decompressor.decompress_to_buffer(packed, &mut unpacked.memory()[..=size]).ok()?;
+        unpacked.set_filled(filled);
+        Some(unpacked)
+    }
+
+    fn unpack_zstd_in_steps(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
         let wrong = |error: io::Error| Damage::Unpack { compression: "zstd", error: error.to_string() };
         let no_memory = |_: TryReserveError| Damage::NoMemory { size: size as u64 };
-        let decoder = match &mut self.zstd {
+        let decoder = match &mut self.zstd_steps {
             Some(decoder) => decoder,
             none => none.insert(Decoder::new().map_err(wrong)?),
         };
