@@ -22,6 +22,9 @@ pub trait Feed {
     /// Goes to the first message at or after `to`. Nothing from before the call comes after it. With `back`
     /// the [`Lookback`] that follows says in any case when the last message before `to` is.
     fn seek(&mut self, to: Timestamp, back: bool);
+
+    /// Hears whether messages are taken as fast as they come from now on, or each in its time.
+    fn hurry(&mut self, _hurries: bool) {}
 }
 
 /// What comes next in a [`Feed`].
@@ -68,5 +71,9 @@ impl<F: Feed + ?Sized> Feed for Box<F> {
 
     fn seek(&mut self, to: Timestamp, back: bool) {
         (**self).seek(to, back);
+    }
+
+    fn hurry(&mut self, hurries: bool) {
+        (**self).hurry(hurries);
     }
 }

@@ -158,6 +158,10 @@ impl Feed for ReadAhead {
         self.played = None;
         self.reader.seek(Seek { time: to, back }, &self.pool);
     }
+
+    fn hurry(&mut self, hurries: bool) {
+        self.reader.hurry(hurries);
+    }
 }
 
 impl Drop for ReadAhead {

@@ -197,8 +197,9 @@ pub struct Timeline<F> {
 
 impl<F: Feed> Timeline<F> {
     /// A timeline that stands at the start of its range, which is where `feed` has to be.
-    pub fn new(feed: F, options: TimelineOptions) -> Self {
+    pub fn new(mut feed: F, options: TimelineOptions) -> Self {
         let start = options.range.start;
+        feed.hurry(options.rate.is_max());
         Timeline {
             feed,
             options,
@@ -321,6 +322,7 @@ impl<F: Feed> Timeline<F> {
         }
         let at = self.stop_clock(now);
         self.rate = rate;
+        self.feed.hurry(rate.is_max());
         if let Mode::Running { starved, .. } = self.mode {
             self.mode = Mode::Running { clock: self.start_clock(now, at), starved };
         }

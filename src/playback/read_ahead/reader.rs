@@ -18,6 +18,10 @@ pub(super) const OVERHEAD: usize = size_of::<Message>();
 const BATCH_MESSAGES: usize = 256;
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
+/// How many bytes of messages are kept ready at the most where they are taken as fast as they come: what was read just
+/// before is still in the processor's caches when it is sent, and nothing is late that is not due.
+const HURRIED_LIMIT: usize = 2 * 1024 * 1024;
+
 /// How many passes of a short loop are read ahead at the most.
 const PASSES_AHEAD: usize = 4;
 
@@ -36,6 +40,8 @@ pub(super) struct Reader {
 pub(super) struct State {
     pub queue: VecDeque<Item>,
     pub bytes: usize,
+    /// How many bytes are kept ready.
+    limit: usize,
     /// Where to read from next, if not on from where the reader is.
     seek: Option<Seek>,
     /// How many seeks there were. What was read before the last one is stale.
@@ -100,6 +106,7 @@ impl Reader {
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
+            limit: options.limit,
             seek: Some(Seek { time: options.range.start, back: false }),
             generation: 0,
             hungry: false,
@@ -128,7 +135,7 @@ impl Reader {
 
     /// Lets a thread read where there is something to do.
     pub fn wake(self: &Arc<Self>, mut state: MutexGuard<'_, State>, pool: &ReadPool) {
-        let idle = !state.reading && (state.seek.is_some() || state.bytes < self.options.limit);
+        let idle = !state.reading && (state.seek.is_some() || state.bytes < state.limit);
         if idle {
             state.reading = true;
             drop(state);
@@ -147,6 +154,13 @@ impl Reader {
         state.seek = Some(to);
         state.generation += 1;
         self.wake(state, pool);
+    }
+
+    /// Keeps less ready while messages are taken as fast as they come.
+    pub fn hurry(&self, hurries: bool) {
+        let limit = self.options.limit;
+        // The thread that reads is woken for more when something is taken.
+        self.state().limit = if hurries { limit.min(HURRIED_LIMIT) } else { limit };
     }
 
     pub fn close(&self) {
@@ -200,7 +214,7 @@ impl Reader {
             return Next::ReadFrom(seek, state.generation);
         }
         let is_searching = work.search.is_some();
-        if state.bytes < self.options.limit && !(is_searching && work.pass_over) {
+        if state.bytes < state.limit && !(is_searching && work.pass_over) {
             return Next::ReadOn;
         }
         if is_searching {
@@ -314,7 +328,8 @@ impl Reader {
 
     fn end_pass(&self, work: &mut Work) {
         // Charged so that a recording of a few bytes is not read thousands of passes ahead.
-        self.hand_over(work.generation, Item::EndOfPass { bytes: self.options.limit / PASSES_AHEAD });
+        let bytes = self.state().limit / PASSES_AHEAD;
+        self.hand_over(work.generation, Item::EndOfPass { bytes });
         // The next pass begins when there is room for it.
         work.cursor = None;
         self.find_state(work, Seek { time: self.options.range.start, back: false });
