@@ -1,5 +1,7 @@
 //! The thread that sleeps for timelines and hands out what is due.
 
+mod alarm;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
@@ -12,6 +14,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use self::alarm::Alarm;
 use super::{Command, Event, Feed, Position, Rate, Timeline, Wake};
 
 /// Who hears what happens on a timeline.
@@ -78,6 +81,7 @@ impl Scheduler {
             seats: HashMap::new(),
             due: BinaryHeap::new(),
             inbox,
+            alarm: Alarm::new(Instant::now()),
             events: Vec::new(),
             _alive: alive_sender,
         };
@@ -245,6 +249,7 @@ struct Driver {
     /// When to poll which timeline, soonest first. What is not the `wake` of a seat holds no more.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     inbox: Receiver<Signal>,
+    alarm: Alarm,
     /// To use again.
     events: Vec<Event>,
     /// Tells others, by its end, of the end of the thread.
@@ -257,14 +262,7 @@ impl Driver {
         loop {
             let heard = match self.next_due() {
                 None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => match due.saturating_duration_since(Instant::now()) {
-                    // What is said is heard also where something is always due.
-                    wait if wait.is_zero() => self.inbox.try_recv().map_err(|error| match error {
-                        TryRecvError::Empty => RecvTimeoutError::Timeout,
-                        TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                    }),
-                    wait => self.inbox.recv_timeout(wait),
-                },
+                Some(due) => self.hear_until(due),
             };
             match heard {
                 Ok(Signal::Join(id, seat)) => {
@@ -278,6 +276,28 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.poll_due();
+        }
+    }
+
+    /// Waits for a signal until something is due. What is said is heard also where something is always due.
+    fn hear_until(&mut self, due: Instant) -> Result<Signal, RecvTimeoutError> {
+        let mut now = Instant::now();
+        if let Some(alarm) = self.alarm.set(due, now) {
+            match self.inbox.recv_timeout(alarm.saturating_duration_since(now)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                heard => return heard,
+            }
+            now = Instant::now();
+            self.alarm.rang(alarm, now);
+        }
+        self.alarm.waited(due.saturating_duration_since(now));
+        loop {
+            match self.inbox.try_recv() {
+                Ok(signal) => return Ok(signal),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty) if Instant::now() >= due => return Err(RecvTimeoutError::Timeout),
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+            }
         }
     }
 
