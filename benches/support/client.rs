@@ -11,6 +11,10 @@ const LOOKED_AT: usize = 13 + 16;
 
 const BUFFER: usize = 1 << 20;
 
+/// How many bytes are read at once: enough small messages, and of a large one not much before it is known that nobody
+/// looks at the rest.
+const READ: usize = 64 * 1024;
+
 /// So many bytes and more, which nobody looks at, are passed over without being copied, where the system can.
 const DISCARD: usize = 64 * 1024;
 
@@ -206,7 +210,8 @@ impl Client {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        let mut room = &mut self.buffer[self.end..];
+        let most = (self.buffer.len() - self.end).min(READ);
+        let mut room = &mut self.buffer[self.end..][..most];
         if let Some(bytes) = self.bytes_per_second {
             std::thread::sleep(Duration::from_secs(1) / READS_PER_SECOND);
             let most = room.len().min(bytes / READS_PER_SECOND as usize);
