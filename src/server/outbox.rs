@@ -5,12 +5,12 @@ mod batch;
 mod held;
 mod lag;
 mod lateness;
+mod pen;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub(super) use batch::Batch;
-use batch::Written;
 use lag::Lag;
 pub use lateness::Lateness;
+pub(super) use pen::Wrote;
+use pen::{LARGE, Load, Pen};
 pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
 
 use super::frame;
-use super::wire::Wire;
 use crate::foxglove::{self, Subscription};
 use crate::playback::Event;
 use crate::recording::{ChannelId, Message};
@@ -37,9 +37,6 @@ const ANSWERS_LIMIT: usize = 256 * 1024;
 /// How long a client hears nothing of the time, before it is told what time it is although none of its topics
 /// has a message. A little less than the rhythm in which the timeline tells the time when nothing happens.
 const QUIET: Duration = Duration::from_millis(90);
-
-/// How many batches are written before others get their turn.
-const BATCHES_AT_ONCE: usize = 16;
 
 /// How many bytes of chunks may be kept in memory by messages that wait, so that these need not be copied.
 const HELD_LIMIT: usize = 8 * 1024 * 1024;
@@ -108,32 +105,6 @@ struct State {
     lag: Lag,
 }
 
-/// Who has it writes to the socket. So no frame is ever split by another, whoever writes.
-#[derive(Default)]
-struct Pen {
-    batch: Batch,
-    socket: Option<Arc<Wire>>,
-}
-
-impl Pen {
-    /// Writes nothing more, not even the rest of a frame: what is given up is not sent as well.
-    fn drop_rest(&mut self) {
-        self.batch.clear();
-        self.socket = None;
-    }
-}
-
-/// What became of an attempt to write.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Wrote {
-    /// Everything that was queued.
-    Everything,
-    /// Everything, and there will be no more.
-    AllThereWillBe,
-    /// Not everything; the rest when the socket takes it.
-    Some,
-}
-
 /// Whole frames that wait.
 struct Frames {
     sequence: u64,
@@ -155,6 +126,15 @@ pub(super) struct Counts {
     pub dropped: u64,
     /// How many a client that was still there did not take in time at the end.
     pub undelivered: u64,
+}
+
+/// What a delivery meant for a client.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Delivery {
+    /// Something was queued.
+    pub filled: bool,
+    /// Messages were waiting before.
+    pub behind: bool,
 }
 
 /// Why a subscription is refused, in words for whoever wrote the client.
@@ -215,7 +195,7 @@ impl Outbox {
 
     /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already.
     fn may_hold(&self) -> usize {
-        HELD_LIMIT.min(self.limit())
+        HELD_LIMIT.min(self.limit.load(Ordering::Relaxed))
     }
 
     /// Calls this when there is room for more messages, after [`has_room`](Self::has_room) said that there is none.
@@ -262,12 +242,12 @@ impl Outbox {
     }
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
-    /// before that, and `now` is when it is. Says whether something was queued; who called has to see to it that
-    /// it is written ([`write_through`](Self::write_through), [`wake`](Self::wake)).
-    pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) -> bool {
+    /// before that, and `now` is when it is. Where something was queued, who called has to see to it that it is
+    /// written ([`write_through`](Self::write_through), [`wake`](Self::wake)).
+    pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) -> Delivery {
         let mut state = self.lock();
         if state.closing {
-            return false;
+            return Delivery::default();
         }
         let before = state.sequence;
         let mut passed = false;
@@ -320,7 +300,7 @@ impl Outbox {
         }
         // After a jump nothing waits.
         self.tell_room(&mut state);
-        filled
+        Delivery { filled, behind }
     }
 
     /// Queues a message from before the position, for a client that has just subscribed to its channel.
@@ -479,106 +459,10 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Lets what is queued be written to this socket.
-    pub fn connect(&self, socket: Arc<Wire>) {
-        self.pen().socket = Some(socket);
-    }
-
-    /// Writes to the socket what it takes without waiting, a few batches at the most.
-    pub fn write_some(&self) -> io::Result<Wrote> {
-        self.write_batches(&mut self.pen(), BATCHES_AT_ONCE)
-    }
-
-    /// Writes what was queued right now, where nobody else is writing and the socket takes it; what is left is
-    /// written by whoever waits for that. For the scheduler, since waking somebody else takes time.
-    pub fn write_through(&self) {
-        let written = match self.pen.try_lock() {
-            Ok(mut pen) => self.write_batches(&mut pen, 1),
-            Err(_) => Ok(Wrote::Some),
-        };
-        // An error is met again by the one who is woken, and told there.
-        if !matches!(written, Ok(Wrote::Everything)) {
-            self.filled.notify_one();
-        }
-    }
-
-    /// Wakes the one who writes.
-    pub fn wake(&self) {
-        self.filled.notify_one();
-    }
-
-    /// Waits until something is queued, or something was left for another one to write.
-    pub async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    /// Gives up the socket.
-    pub fn disconnect(&self) {
-        self.pen().socket = None;
-    }
-
-    fn write_batches(&self, pen: &mut Pen, mut batches: usize) -> io::Result<Wrote> {
-        let Pen { batch, socket } = pen;
-        let Some(socket) = socket else { return Ok(Wrote::Some) };
-        loop {
-            if batch.is_written() {
-                let mut state = self.lock();
-                if batches == 0 && !state.is_empty() {
-                    return Ok(Wrote::Some);
-                }
-                batches = batches.saturating_sub(1);
-                if state.take(batch) {
-                    self.large_taken.notify_one();
-                }
-                self.tell_room(&mut state);
-                if batch.is_empty() {
-                    let finished = state.finished;
-                    drop(state);
-                    return match socket.try_flush() {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote::Some),
-                        Err(error) => Err(error),
-                        Ok(()) if finished => Ok(Wrote::AllThereWillBe),
-                        Ok(()) => Ok(Wrote::Everything),
-                    };
-                }
-            }
-            match batch.write_some(|parts| socket.try_write_vectored(parts)) {
-                Ok(bytes) => self.written.fetch_add(bytes as u64, Ordering::Relaxed),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Wrote::Some),
-                Err(error) => return Err(error),
-            };
-            if batch.is_written() {
-                self.count_sent(batch);
-                // Nothing is kept alive by what was written.
-                batch.clear();
-            }
-        }
-    }
-
-    fn count_sent(&self, batch: &Batch) {
-        let now = Instant::now();
-        let mut state = self.lock();
-        for &Written { channel, bytes, due } in batch.messages() {
-            state.counts.sent += 1;
-            state.counts.sent_bytes += bytes as u64;
-            let tally = state.waiting.tally(channel);
-            tally.sent += 1;
-            tally.sent_bytes += bytes as u64;
-            if let Some(due) = due {
-                state.lateness.record(now.saturating_duration_since(due));
-            }
-        }
-    }
-
-    fn pen(&self) -> MutexGuard<'_, Pen> {
-        // What was written is noted after it was, so a panic in between could repeat it; but nothing there panics.
-        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes out as much as one write should have, instead of writing it. `false` when the queue is finished and empty.
     pub fn take_batch(&self, batch: &mut Batch) -> bool {
         let mut state = self.lock();
-        if state.take(batch) {
+        if state.take(batch, Load::Any) {
             self.large_taken.notify_one();
         }
         self.tell_room(&mut state);
@@ -708,9 +592,9 @@ impl State {
         }
     }
 
-    /// Moves what waits to `batch`, in order, until that is full. Says whether there is room for a large frame
-    /// again.
-    fn take(&mut self, batch: &mut Batch) -> bool {
+    /// Moves what waits to `batch`, in order, until that is full or has all that is wanted. Says whether there
+    /// is room for a large frame again.
+    fn take(&mut self, batch: &mut Batch, load: Load) -> bool {
         batch.clear();
         let mut large_taken = false;
         while !batch.is_full() {
@@ -718,7 +602,7 @@ impl State {
             let time = self.time.map_or(u64::MAX, |(sequence, _)| sequence);
             let message = self.waiting.first().unwrap_or(u64::MAX);
             let first = frames.min(time).min(message);
-            if first == u64::MAX {
+            if first == u64::MAX || self.is_too_much(first, batch, load) {
                 break;
             } else if first == message
                 && let Some((channel, subscription, message)) = self.waiting.pop_first()
@@ -747,6 +631,20 @@ impl State {
             answerer.wake();
         }
         large_taken
+    }
+
+    /// Whether what comes out next, with this sequence number, is large, and is not to be written together with what is
+    /// in the batch already.
+    fn is_too_much(&mut self, sequence: u64, batch: &Batch, load: Load) -> bool {
+        (load == Load::Light || batch.bytes() > LARGE) && self.first_bytes(sequence) > LARGE
+    }
+
+    /// The size of what comes out next, which has this sequence number, in bytes.
+    fn first_bytes(&mut self, sequence: u64) -> usize {
+        match self.frames.front() {
+            Some(frames) if frames.sequence == sequence => frames.bytes.len(),
+            _ => self.waiting.bytes_of(sequence),
+        }
     }
 
     /// A Time message, unless the last one said the same.

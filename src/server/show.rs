@@ -20,9 +20,9 @@ use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as 
 use crate::recording::{ChannelId, Memory, Message};
 use crate::time::Timestamp;
 
-/// For how many clients the scheduler itself writes to the socket what is due. For more, that would delay
-/// the last ones; each further one is served by whoever waits for it.
-const WRITTEN_THROUGH: usize = 16;
+/// For how many clients the scheduler itself writes what is small to the socket. For more, that would delay the last
+/// ones; each further one is served by whoever waits for it.
+const WRITTEN_THROUGH: usize = 64;
 
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -111,6 +111,8 @@ struct House {
 
 struct State {
     viewers: BTreeMap<u64, Viewer>,
+    /// How many deliveries there were.
+    deliveries: u64,
     /// Whether they lose nothing now, and playback waits for them.
     lossless: bool,
     /// The time that was last told to everybody.
@@ -125,6 +127,10 @@ struct Viewer {
     hears_states: bool,
     /// Whether it has something to be written since the last events.
     filled: bool,
+    /// Whether messages were waiting for it before the last events.
+    behind: bool,
+    /// The last delivery that it got.
+    delivery: u64,
     /// What it wants to hear of when it changes.
     parameters: Properties,
     missed: Missed,
@@ -158,8 +164,31 @@ impl Viewer {
 #[derive(Clone, Default)]
 struct Latest {
     message: Option<Message>,
-    /// Whether its payload is a copy of its own, so that it keeps no chunk in memory.
-    detached: bool,
+    age: Age,
+}
+
+/// For how long a message is the last one of its channel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Age {
+    /// Perhaps the next one comes soon.
+    #[default]
+    New,
+    /// For a round already.
+    Old,
+    /// Its payload is a copy of its own, if need be, so that it keeps no chunk in memory.
+    Detached,
+}
+
+impl Latest {
+    /// Gets a round older.
+    fn detach(&mut self) {
+        let Some(message) = &mut self.message else { return };
+        if self.age == Age::Old && message.memory.bytes > message.data.len() {
+            message.data = Bytes::copy_from_slice(&message.data);
+            message.memory = Memory::of(&message.data);
+        }
+        self.age = if self.age == Age::New { Age::Old } else { Age::Detached };
+    }
 }
 
 impl Show {
@@ -173,6 +202,7 @@ impl Show {
     ) -> Self {
         let state = State {
             viewers: BTreeMap::new(),
+            deliveries: 0,
             lossless: options.lossless,
             time: catalog.range.start,
             latest: vec![Latest::default(); catalog.channels.len()],
@@ -230,6 +260,8 @@ impl Show {
                 outbox,
                 hears_states,
                 filled: false,
+                behind: false,
+                delivery: 0,
                 parameters: Properties::default(),
                 missed: Missed::default(),
             },
@@ -332,17 +364,10 @@ impl Show {
         }
     }
 
-    /// Copies the payloads that are remembered for a while already, so that they keep no chunk in memory.
+    /// Copies the payloads that are remembered since the last call already, so that they keep no chunk in memory.
     pub fn detach(&self) {
-        let mut state = self.house.lock();
-        for latest in state.latest.iter_mut().filter(|latest| !latest.detached) {
-            if let Some(message) = &mut latest.message {
-                if message.memory.bytes > message.data.len() {
-                    message.data = Bytes::copy_from_slice(&message.data);
-                    message.memory = Memory::of(&message.data);
-                }
-                latest.detached = true;
-            }
+        for latest in &mut self.house.lock().latest {
+            latest.detach();
         }
     }
 }
@@ -380,9 +405,47 @@ impl House {
 }
 
 impl State {
+    /// Queues these events for those who watch, and lets them be written. Who is behind comes last: what is queued for
+    /// it may have to be copied, and it gets nothing at once anyway.
+    fn deliver(&mut self, events: &[Event], before: Timestamp) {
+        let now = Instant::now();
+        self.deliveries += 1;
+        for behind in [false, true] {
+            let mut filled = 0;
+            for viewer in self.viewers.values_mut() {
+                viewer.filled = false;
+                if viewer.behind == behind && viewer.delivery < self.deliveries {
+                    let delivery = viewer.outbox.deliver(events, before, now);
+                    (viewer.filled, viewer.behind) = (delivery.filled, delivery.behind);
+                    viewer.delivery = self.deliveries;
+                    filled += usize::from(viewer.filled);
+                }
+            }
+            self.write(filled);
+        }
+    }
+
+    /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
+    fn write(&mut self, filled: usize) {
+        let mut rest = self.viewers.values_mut().filter(|viewer| viewer.filled);
+        if filled == 1 {
+            rest.for_each(|viewer| viewer.outbox.write_through());
+            return;
+        }
+        // For the others somebody else writes meanwhile.
+        for viewer in rest.by_ref().take(filled.saturating_sub(WRITTEN_THROUGH)) {
+            viewer.outbox.wake();
+            viewer.filled = false;
+        }
+        // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
+        // is due meanwhile waits for these.
+        rest.for_each(|viewer| viewer.filled = !viewer.outbox.write_light());
+        self.viewers.values().filter(|viewer| viewer.filled).for_each(|viewer| viewer.outbox.wake());
+    }
+
     fn remember(&mut self, message: &Message) {
         let latest = &mut self.latest[message.channel.0 as usize];
-        *latest = Latest { message: Some(message.clone()), detached: false };
+        *latest = Latest { message: Some(message.clone()), age: Age::New };
     }
 }
 
@@ -473,17 +536,7 @@ impl Audience for Listener {
             };
             break;
         }
-        let now = Instant::now();
-        let mut filled = 0;
-        for viewer in state.viewers.values_mut() {
-            viewer.filled = viewer.outbox.deliver(events, before, now);
-            filled += usize::from(viewer.filled);
-        }
-        // The others are woken first, so that they are served meanwhile.
-        let others = filled.saturating_sub(WRITTEN_THROUGH);
-        let mut rest = state.viewers.values().filter(|viewer| viewer.filled);
-        rest.by_ref().take(others).for_each(|viewer| viewer.outbox.wake());
-        rest.for_each(|viewer| viewer.outbox.write_through());
+        state.deliver(events, before);
         for event in events {
             match event {
                 Event::Message(message, _) => state.remember(message),

@@ -79,6 +79,11 @@ impl Batch {
         self.bytes >= FULL_BYTES || self.parts.len() >= FULL_PARTS
     }
 
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many parts it has.
     pub fn parts(&self) -> usize {
         self.parts.len()

@@ -179,7 +179,7 @@ fn who_has_silent_topics_hears_that_time_passes() {
         outbox.deliver(&[event(0, millis, 1)], nanos(millis), start + Duration::from_millis(millis));
         if millis % 100 == 99 {
             let mut batch = Batch::default();
-            outbox.lock().take(&mut batch);
+            outbox.lock().take(&mut batch, Load::Any);
             assert!(!batch.is_empty(), "{millis}");
         }
     }
@@ -279,7 +279,7 @@ fn answers_wait_for_a_client_that_does_not_read_them() {
     assert!((200..300).contains(&taken), "{taken}");
     let context = Context::from_waker(Waker::noop());
     assert!(outbox.poll_push_answer(&context, b"pong").is_pending());
-    outbox.lock().take(&mut Batch::default());
+    outbox.lock().take(&mut Batch::default(), Load::Any);
     assert!(outbox.poll_push_answer(&context, b"pong").is_ready());
 }
 
@@ -318,7 +318,7 @@ fn what_a_client_did_not_take_is_undelivered() {
     for time in 0..10 {
         deliver(&outbox, &[event(0, time, 100_000)]);
     }
-    outbox.lock().take(&mut Batch::default());
+    outbox.lock().take(&mut Batch::default(), Load::Any);
     outbox.give_up();
     assert_eq!((outbox.counts().sent, outbox.counts().undelivered), (0, 10));
 }
@@ -327,7 +327,7 @@ fn what_a_client_did_not_take_is_undelivered() {
 fn what_a_client_that_is_gone_did_not_take_is_skipped() {
     let outbox = outbox(1 << 20);
     deliver(&outbox, &[event(0, 1, 10), event(1, 2, 20)]);
-    outbox.lock().take(&mut outbox.pen().batch);
+    outbox.lock().take(&mut outbox.pen().batch, Load::Any);
     deliver(&outbox, &[event(1, 3, 10)]);
     outbox.abandon();
     let tallies: Vec<Tally> = outbox.tallies().into_values().filter(|tally| tally.skipped > 0).collect();
@@ -343,7 +343,7 @@ fn what_a_client_that_is_gone_did_not_take_is_skipped() {
 fn what_a_client_is_cut_off_from_is_undelivered_and_counted_once() {
     let outbox = outbox(1 << 20);
     deliver(&outbox, &[event(0, 1, 10)]);
-    outbox.lock().take(&mut outbox.pen().batch);
+    outbox.lock().take(&mut outbox.pen().batch, Load::Any);
     deliver(&outbox, &[event(0, 2, 10), event(0, 3, 10)]);
     outbox.finish(frame::text("end"));
     outbox.cut_off();
@@ -384,7 +384,7 @@ fn what_becomes_of_messages_is_counted_by_channel() {
     deliver(&outbox, &[event(0, 1, 10), event(1, 2, 20), event(2, 3, 30)]);
     assert_eq!(outbox.unsubscribe(101), Some(ChannelId(1)));
     let mut batch = Batch::default();
-    outbox.lock().take(&mut batch);
+    outbox.lock().take(&mut batch, Load::Any);
     outbox.count_sent(&batch);
     batch.clear();
     deliver(&outbox, &[event(0, 4, 40), event(3, 5, 50), Event::Jumped(nanos(0)), event(3, 6, 60)]);

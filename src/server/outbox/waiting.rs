@@ -227,6 +227,16 @@ impl Waiting {
         None
     }
 
+    /// How many bytes the payload of the first message has, where that was put in as `sequence`; 0 if not.
+    pub fn bytes_of(&mut self, sequence: u64) -> usize {
+        if self.first() != Some(sequence) {
+            return 0;
+        }
+        let topic =
+            self.order.peek().and_then(|Reverse((_, channel))| self.topics[*channel as usize].as_deref());
+        topic.and_then(|topic| topic.messages.front()).map_or(0, |message| message.data.len())
+    }
+
     /// Takes out the first message, with its channel and subscription id.
     pub fn pop_first(&mut self) -> Option<(ChannelId, u32, WaitingMessage)> {
         self.first()?;

@@ -1,0 +1,158 @@
+//! Writes what waits for a client to its socket.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::Outbox;
+use super::batch::{Batch, Written};
+use crate::server::wire::Wire;
+
+/// A message or frame of more bytes is a large one.
+pub(super) const LARGE: usize = 64 * 1024;
+
+/// What is to be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Load {
+    /// What comes before the first large message or frame.
+    Light,
+    /// Whatever comes.
+    Any,
+}
+
+/// Who has it writes to the socket. So no frame is ever split by another, whoever writes.
+#[derive(Default)]
+pub(super) struct Pen {
+    pub batch: Batch,
+    socket: Option<Arc<Wire>>,
+}
+
+impl Pen {
+    /// Writes nothing more, not even the rest of a frame: what is given up is not sent as well.
+    pub fn drop_rest(&mut self) {
+        self.batch.clear();
+        self.socket = None;
+    }
+}
+
+/// What became of an attempt to write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::server) enum Wrote {
+    /// Everything that was queued.
+    Everything,
+    /// Everything, and there will be no more.
+    AllThereWillBe,
+    /// Not everything; the rest when the socket takes it, or when the turn comes of what is large.
+    Some,
+}
+
+impl Outbox {
+    /// Lets what is queued be written to this socket.
+    pub fn connect(&self, socket: Arc<Wire>) {
+        self.pen().socket = Some(socket);
+    }
+
+    /// Writes to the socket what it takes without waiting: a batch, so that others get their turn.
+    pub fn write_some(&self) -> io::Result<Wrote> {
+        self.write(&mut self.pen(), Load::Any)
+    }
+
+    /// Writes what was queued right now, where nobody else is writing and the socket takes it; what is left is
+    /// written by whoever waits for that. For the scheduler, since waking somebody else takes time.
+    pub fn write_through(&self) {
+        if !self.write_at_once(Load::Any) {
+            self.wake();
+        }
+    }
+
+    /// As [`write_through`](Self::write_through), but only up to the first message that is large. Says whether
+    /// everything is written; where not, who called has to see to the rest.
+    pub fn write_light(&self) -> bool {
+        self.write_at_once(Load::Light)
+    }
+
+    fn write_at_once(&self, load: Load) -> bool {
+        match self.pen.try_lock() {
+            // An error is met again by the one who is woken, and told there.
+            Ok(mut pen) => matches!(self.write(&mut pen, load), Ok(Wrote::Everything)),
+            Err(_) => false,
+        }
+    }
+
+    /// Wakes the one who writes.
+    pub fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Waits until something is queued, or something was left for another one to write.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Gives up the socket.
+    pub fn disconnect(&self) {
+        self.pen().socket = None;
+    }
+
+    /// Writes what is left of a batch, and then another one.
+    fn write(&self, pen: &mut Pen, load: Load) -> io::Result<Wrote> {
+        let Pen { batch, socket } = pen;
+        let Some(socket) = socket else { return Ok(Wrote::Some) };
+        let mut begun = false;
+        loop {
+            if batch.is_written() {
+                let mut state = self.lock();
+                if begun && !state.is_empty() {
+                    return Ok(Wrote::Some);
+                }
+                begun = true;
+                if state.take(batch, load) {
+                    self.large_taken.notify_one();
+                }
+                self.tell_room(&mut state);
+                if batch.is_empty() {
+                    let (finished, rest) = (state.finished, !state.is_empty());
+                    drop(state);
+                    return match socket.try_flush() {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote::Some),
+                        Err(error) => Err(error),
+                        Ok(()) if rest => Ok(Wrote::Some),
+                        Ok(()) if finished => Ok(Wrote::AllThereWillBe),
+                        Ok(()) => Ok(Wrote::Everything),
+                    };
+                }
+            }
+            match batch.write_some(|parts| socket.try_write_vectored(parts)) {
+                Ok(bytes) => self.written.fetch_add(bytes as u64, Ordering::Relaxed),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Wrote::Some),
+                Err(error) => return Err(error),
+            };
+            if batch.is_written() {
+                self.count_sent(batch);
+                // Nothing is kept alive by what was written.
+                batch.clear();
+            }
+        }
+    }
+
+    pub(super) fn count_sent(&self, batch: &Batch) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        for &Written { channel, bytes, due } in batch.messages() {
+            state.counts.sent += 1;
+            state.counts.sent_bytes += bytes as u64;
+            let tally = state.waiting.tally(channel);
+            tally.sent += 1;
+            tally.sent_bytes += bytes as u64;
+            if let Some(due) = due {
+                state.lateness.record(now.saturating_duration_since(due));
+            }
+        }
+    }
+
+    pub(super) fn pen(&self) -> MutexGuard<'_, Pen> {
+        // What was written is noted after it was, so a panic in between could repeat it; but nothing there panics.
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
