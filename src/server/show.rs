@@ -439,8 +439,11 @@ impl State {
         }
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
         // is due meanwhile waits for these.
-        rest.for_each(|viewer| viewer.filled = !viewer.outbox.write_light());
-        self.viewers.values().filter(|viewer| viewer.filled).for_each(|viewer| viewer.outbox.wake());
+        rest.for_each(|viewer| {
+            if !viewer.outbox.write_light() {
+                viewer.outbox.wake()
+            }
+        });
     }
 
     fn remember(&mut self, message: &Message) {
@@ -559,5 +562,76 @@ impl Audience for Listener {
         if events.iter().any(|event| matches!(event, Event::Lookback(_))) {
             self.house.stands.send_if_modified(|stands| !std::mem::replace(stands, true));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::outbox::Batch;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn message(time: u64) -> Message {
+        let time = Timestamp::from_nanos(time);
+        let chunk = Bytes::from(vec![7; 100]);
+        Message {
+            channel: ChannelId(0),
+            sequence: 0,
+            log_time: time,
+            publish_time: time,
+            memory: Memory::of(&chunk),
+            data: chunk.slice(10..20),
+        }
+    }
+
+    fn viewer() -> Viewer {
+        let outbox = Arc::new(Outbox::new(1, LIMIT, Duration::MAX));
+        outbox.subscribe(Subscription { id: 0, channel: ChannelId(0) }).unwrap();
+        Viewer {
+            outbox,
+            hears_states: false,
+            filled: false,
+            behind: false,
+            delivery: 0,
+            parameters: Properties::default(),
+            missed: Missed::default(),
+        }
+    }
+
+    #[test]
+    fn everybody_gets_everything_once_whoever_is_behind() {
+        let mut state = State {
+            viewers: (0..4).map(|id| (id, viewer())).collect(),
+            deliveries: 0,
+            lossless: false,
+            time: Timestamp::MIN,
+            latest: Vec::new(),
+        };
+        for time in 0..100 {
+            state.deliver(&[Event::Message(message(time), None)], Timestamp::from_nanos(time));
+            // One takes everything, another nothing, and others some of it.
+            for (id, viewer) in &state.viewers {
+                if id.checked_sub(1).is_some_and(|every| time % (2 * every + 1) == 0) {
+                    viewer.outbox.take_batch(&mut Batch::default());
+                }
+            }
+        }
+        for viewer in state.viewers.values() {
+            let waiting = viewer.outbox.counts().offered_bytes / 10;
+            assert_eq!(waiting, 100);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_for_long_keeps_no_chunk_in_memory() {
+        let mut latest = Latest { message: Some(message(1)), age: Age::New };
+        let memory = |latest: &Latest| latest.message.as_ref().unwrap().memory.bytes;
+        latest.detach();
+        assert_eq!(memory(&latest), 100);
+        latest.detach();
+        assert_eq!((memory(&latest), latest.age), (10, Age::Detached));
+        assert_eq!(latest.message.unwrap().data, vec![7; 10]);
+        Latest::default().detach();
     }
 }

@@ -20,7 +20,7 @@ pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
 /// How many bytes of messages are kept ready at the most where they are taken as fast as they come: what was read just
 /// before is still in the processor's caches when it is sent, and nothing is late that is not due.
-const HURRIED_LIMIT: usize = 2 * 1024 * 1024;
+pub(super) const HURRIED_LIMIT: usize = 2 * 1024 * 1024;
 
 /// How many passes of a short loop are read ahead at the most.
 const PASSES_AHEAD: usize = 4;
@@ -53,7 +53,7 @@ pub(super) struct State {
     /// What was found of that state since.
     late: Vec<Message>,
     /// Whether a thread reads, or soon will.
-    reading: bool,
+    pub reading: bool,
     closed: bool,
     /// Reading ended by a fault.
     pub broken: bool,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::mpsc;
 
-use super::reader::{BATCH_BYTES, OVERHEAD};
+use super::reader::{BATCH_BYTES, HURRIED_LIMIT, OVERHEAD};
 use super::*;
 use crate::recording::{OpenOptions, Problems};
 
@@ -108,6 +108,24 @@ fn what_is_read_ahead_is_bounded_in_bytes() {
         state = fixture.feed.reader.state();
     }
     assert!(state.bytes < 100_000 + BATCH_BYTES + OVERHEAD, "{}", state.bytes);
+}
+
+#[test]
+fn less_is_read_ahead_while_messages_are_taken_as_they_come() {
+    let limit = HURRIED_LIMIT + 4 * BATCH_BYTES;
+    let mut fixture = Fixture::new(2 * (limit / OVERHEAD) as u64, limit);
+    for (hurries, limit) in [(true, HURRIED_LIMIT), (false, limit), (true, HURRIED_LIMIT)] {
+        fixture.feed.hurry(hurries);
+        fixture.feed.seek(Timestamp::MIN, false);
+        fixture.peek();
+        let mut state = fixture.feed.reader.state();
+        while state.reading {
+            drop(state);
+            std::thread::yield_now();
+            state = fixture.feed.reader.state();
+        }
+        assert!((limit..limit + BATCH_BYTES + OVERHEAD).contains(&state.bytes), "{limit}: {}", state.bytes);
+    }
 }
 
 /// The log time, in microseconds, of the last message of each channel before `time`.

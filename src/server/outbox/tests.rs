@@ -449,3 +449,39 @@ fn who_loses_nothing_may_lag() {
     assert_eq!(outbox.counts().dropped, 0);
     assert_eq!(outbox.lock().waiting.len(), 30);
 }
+
+/// The sizes of the payloads in what is written next.
+fn next_sizes(outbox: &Outbox, load: Load) -> Vec<usize> {
+    let mut batch = Batch::default();
+    outbox.lock().take(&mut batch, load);
+    batch.messages().iter().map(|message| message.bytes).collect()
+}
+
+#[test]
+fn what_is_large_waits_for_its_turn_and_what_follows_it_too() {
+    let outbox = outbox(10 << 20);
+    let sizes = [10, LARGE, LARGE + 1, 20, 2 * LARGE, 30];
+    let events: Vec<Event> = (0..).zip(sizes).map(|(time, size)| event(0, time, size)).collect();
+    deliver(&outbox, &events);
+    assert_eq!(next_sizes(&outbox, Load::Light), [10, LARGE]);
+    assert!(next_sizes(&outbox, Load::Light).is_empty());
+    // Of two large ones each has a turn of its own.
+    assert_eq!(next_sizes(&outbox, Load::Any), [LARGE + 1, 20]);
+    assert!(next_sizes(&outbox, Load::Light).is_empty());
+    assert_eq!(next_sizes(&outbox, Load::Any), [2 * LARGE, 30]);
+    outbox.push(Bytes::from(vec![0; LARGE + 1]));
+    assert!(next_sizes(&outbox, Load::Light).is_empty());
+    assert!(!outbox.lock().is_empty());
+}
+
+#[test]
+fn it_says_whether_something_waited_before() {
+    let outbox = outbox(1 << 20);
+    let deliver = |time| outbox.deliver(&[event(0, time, 10)], Timestamp::MIN, Instant::now());
+    assert_eq!(deliver(1), Delivery { filled: true, behind: false });
+    assert_eq!(deliver(2), Delivery { filled: true, behind: true });
+    next_sizes(&outbox, Load::Any);
+    assert_eq!(deliver(3), Delivery { filled: true, behind: false });
+    outbox.unsubscribe(100);
+    assert_eq!(deliver(4), Delivery { filled: false, behind: false });
+}
