@@ -57,8 +57,8 @@ pub(in crate::cli) struct ServerArguments {
     #[arg(long, value_name = "S", default_value = "2", value_parser = longer_than_nothing, allow_hyphen_values = true)]
     pub client_lag: Duration,
 
-    /// How much of the recording is read before it is due (bytes, or like 16MiB). More costs speed, since it
-    /// has gone from the processor's caches when it is sent.
+    /// How much of the recording is read before it is due (bytes, or like 16MiB). With --rate max it is 2MiB at the
+    /// most: what was read just before is still in the processor's caches when it is sent.
     #[arg(long, value_name = "BYTES", default_value = "8MiB", value_parser = byte_count)]
     pub read_ahead: usize,
 
