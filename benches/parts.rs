@@ -137,6 +137,8 @@ impl Feed for Shelf {
     fn next_pass(&mut self) {}
 
     fn seek(&mut self, _: Timestamp, _: bool) {}
+
+    fn hurry(&mut self, _: bool) {}
 }
 
 /// A poll for each message, as when they are due one after the other.

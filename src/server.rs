@@ -17,6 +17,7 @@ mod graph;
 mod happenings;
 mod http;
 mod hub;
+mod latest;
 mod limits;
 mod links;
 mod listen;

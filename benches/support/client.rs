@@ -210,13 +210,13 @@ impl Client {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        let most = (self.buffer.len() - self.end).min(READ);
-        let mut room = &mut self.buffer[self.end..][..most];
+        let mut most = READ;
         if let Some(bytes) = self.bytes_per_second {
             std::thread::sleep(Duration::from_secs(1) / READS_PER_SECOND);
-            let most = room.len().min(bytes / READS_PER_SECOND as usize);
-            room = &mut room[..most];
+            most = bytes / READS_PER_SECOND as usize;
         }
+        let most = most.min(self.buffer.len() - self.end);
+        let room = &mut self.buffer[self.end..][..most];
         let count = self.socket.read(room)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -24,7 +24,7 @@ pub trait Feed {
     fn seek(&mut self, to: Timestamp, back: bool);
 
     /// Hears whether messages are taken as fast as they come from now on, or each in its time.
-    fn hurry(&mut self, _hurries: bool) {}
+    fn hurry(&mut self, hurries: bool);
 }
 
 /// What comes next in a [`Feed`].

@@ -9,6 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// A piece of work for the threads of a [`ReadPool`]. It may ask the pool whether others wait, and then put off its rest.
 pub(super) type Job = Box<dyn FnOnce(&ReadPool) + Send>;
 
+/// How much nicer than the others the threads that read are: they get a tenth of a processor that others want, too.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// A few threads that read for many timelines in turn. Cheap to clone; the threads end with the last clone
 /// outside of them.
 #[derive(Clone)]
@@ -63,6 +67,7 @@ impl ReadPool {
     }
 
     fn work(&self) {
+        give_way();
         let mut jobs = self.shared.lock();
         loop {
             if jobs.closed {
@@ -84,6 +89,21 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Jobs> {
         // Jobs run without the lock, so that no panic leaves it in between.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets this thread give way to those that are waited for: what it reads is needed later, while a message that is due has
+/// to be written now, and its reader may be on this machine as well. Where nobody else wants the processor it is as fast.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        // Of the calling thread, on Linux.
+        let given =
+            getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICE).min(19)));
+        if let Err(error) = given {
+            tracing::debug!("the threads that read keep their priority: {error}");
+        }
     }
 }
 

@@ -441,6 +441,8 @@ mod tests {
         fn seek(&mut self, to: Timestamp, _: bool) {
             self.next = to.as_nanos().div_ceil(1_000_000);
         }
+
+        fn hurry(&mut self, _: bool) {}
     }
 
     struct Listener(Sender<(Instant, Event)>);

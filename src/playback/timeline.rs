@@ -685,11 +685,10 @@ impl<F: Feed> Timeline<F> {
                 (State::Paused, at, None)
             }
             Mode::Starting { at } => (State::Buffering, at, None),
+            // As fast as it goes, it always waits for what is read.
+            Mode::Running { .. } if self.rate.is_max() => (State::Playing, self.reached, None),
             Mode::Running { starved: true, .. } => (State::Buffering, self.reached, None),
             // What is reached is not told while the clock tells it, so that a message is no change.
-            Mode::Running { starved: false, .. } if self.rate.is_max() => {
-                (State::Playing, self.reached, None)
-            }
             Mode::Running { clock, starved: false } => {
                 (State::Playing, self.options.range.start, Some(clock))
             }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub(super) use batch::Batch;
+pub(super) use held::Held;
 use lag::Lag;
 pub use lateness::Lateness;
 pub(super) use pen::Wrote;
@@ -193,7 +194,8 @@ impl Outbox {
         self.limit.load(Ordering::Relaxed).min(most)
     }
 
-    /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already.
+    /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already. That
+    /// is as much where nothing is left out, although less may wait there: a copy of everything would cost more.
     fn may_hold(&self) -> usize {
         HELD_LIMIT.min(self.limit.load(Ordering::Relaxed))
     }
@@ -243,7 +245,7 @@ impl Outbox {
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
     /// before that, and `now` is when it is. Where something was queued, who called has to see to it that it is
-    /// written ([`write_through`](Self::write_through), [`wake`](Self::wake)).
+    /// written ([`write_through`](Self::write_through), [`write_light`](Self::write_light), [`wake`](Self::wake)).
     pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) -> Delivery {
         let mut state = self.lock();
         if state.closing {
@@ -633,10 +635,14 @@ impl State {
         large_taken
     }
 
-    /// Whether what comes out next, with this sequence number, is large, and is not to be written together with what is
-    /// in the batch already.
+    /// Whether what comes out next, with this sequence number, is not to be written together with what is in the batch
+    /// already ([`Load`]).
     fn is_too_much(&mut self, sequence: u64, batch: &Batch, load: Load) -> bool {
-        (load == Load::Light || batch.bytes() > LARGE) && self.first_bytes(sequence) > LARGE
+        let much = batch.bytes() > LARGE;
+        match load {
+            Load::Light => much || self.first_bytes(sequence) > LARGE,
+            Load::Any => much && self.first_bytes(sequence) > LARGE,
+        }
     }
 
     /// The size of what comes out next, which has this sequence number, in bytes.

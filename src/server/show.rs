@@ -13,16 +13,17 @@ use super::ServerOptions;
 use super::catalog::Catalog;
 use super::control;
 use super::happenings::{Happening, Happenings};
+use super::latest::Latest;
 use super::outbox::{Outbox, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
-use crate::recording::{ChannelId, Memory, Message};
+use crate::recording::ChannelId;
 use crate::time::Timestamp;
 
 /// For how many clients the scheduler itself writes what is small to the socket. For more, that would delay the last
 /// ones; each further one is served by whoever waits for it.
-const WRITTEN_THROUGH: usize = 64;
+const WRITTEN_LIGHT: usize = 64;
 
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -118,14 +119,14 @@ struct State {
     /// The time that was last told to everybody.
     time: Timestamp,
     /// The last message of each channel up to there, for who subscribes late.
-    latest: Vec<Latest>,
+    latest: Latest,
 }
 
 struct Viewer {
     outbox: Arc<Outbox>,
     /// Whether it understands Playback State messages, also those that answer nothing it asked for.
     hears_states: bool,
-    /// Whether it has something to be written since the last events.
+    /// Whether the last events queued something for it, that was not passed on to be written yet.
     filled: bool,
     /// Whether messages were waiting for it before the last events.
     behind: bool,
@@ -160,37 +161,6 @@ impl Viewer {
     }
 }
 
-/// The last message of a channel.
-#[derive(Clone, Default)]
-struct Latest {
-    message: Option<Message>,
-    age: Age,
-}
-
-/// For how long a message is the last one of its channel.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Age {
-    /// Perhaps the next one comes soon.
-    #[default]
-    New,
-    /// For a round already.
-    Old,
-    /// Its payload is a copy of its own, if need be, so that it keeps no chunk in memory.
-    Detached,
-}
-
-impl Latest {
-    /// Gets a round older.
-    fn detach(&mut self) {
-        let Some(message) = &mut self.message else { return };
-        if self.age == Age::Old && message.memory.bytes > message.data.len() {
-            message.data = Bytes::copy_from_slice(&message.data);
-            message.memory = Memory::of(&message.data);
-        }
-        self.age = if self.age == Age::New { Age::Old } else { Age::Detached };
-    }
-}
-
 impl Show {
     /// Starts a timeline that nobody watches yet. `endings` is told when it ends.
     pub fn open(
@@ -205,7 +175,7 @@ impl Show {
             deliveries: 0,
             lossless: options.lossless,
             time: catalog.range.start,
-            latest: vec![Latest::default(); catalog.channels.len()],
+            latest: Latest::new(catalog.channels.len()),
         };
         let house = Arc::new(House {
             catalog: Arc::clone(catalog),
@@ -296,7 +266,7 @@ impl Show {
         let state = self.house.lock();
         outbox.subscribe(wanted)?;
         if self.house.lookback
-            && let Some(message) = &state.latest[wanted.channel.0 as usize].message
+            && let Some(message) = state.latest.get(wanted.channel)
         {
             outbox.deliver_past(state.time, message);
         }
@@ -364,11 +334,9 @@ impl Show {
         }
     }
 
-    /// Copies the payloads that are remembered since the last call already, so that they keep no chunk in memory.
+    /// Lets what is remembered for a while already keep no chunk in memory.
     pub fn detach(&self) {
-        for latest in &mut self.house.lock().latest {
-            latest.detach();
-        }
+        self.house.lock().latest.detach();
     }
 }
 
@@ -406,7 +374,7 @@ impl House {
 
 impl State {
     /// Queues these events for those who watch, and lets them be written. Who is behind comes last: what is queued for
-    /// it may have to be copied, and it gets nothing at once anyway.
+    /// it may have to be copied, and it has something to read already.
     fn deliver(&mut self, events: &[Event], before: Timestamp) {
         let now = Instant::now();
         self.deliveries += 1;
@@ -426,29 +394,19 @@ impl State {
     }
 
     /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
-    fn write(&mut self, filled: usize) {
-        let mut rest = self.viewers.values_mut().filter(|viewer| viewer.filled);
-        if filled == 1 {
+    fn write(&self, filled: usize) {
+        let alone = self.viewers.len() == 1;
+        let mut rest = self.viewers.values().filter(|viewer| viewer.filled);
+        if alone {
             rest.for_each(|viewer| viewer.outbox.write_through());
             return;
         }
         // For the others somebody else writes meanwhile.
-        for viewer in rest.by_ref().take(filled.saturating_sub(WRITTEN_THROUGH)) {
-            viewer.outbox.wake();
-            viewer.filled = false;
-        }
+        let others = filled.saturating_sub(WRITTEN_LIGHT);
+        rest.by_ref().take(others).for_each(|viewer| viewer.outbox.wake());
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
         // is due meanwhile waits for these.
-        rest.for_each(|viewer| {
-            if !viewer.outbox.write_light() {
-                viewer.outbox.wake()
-            }
-        });
-    }
-
-    fn remember(&mut self, message: &Message) {
-        let latest = &mut self.latest[message.channel.0 as usize];
-        *latest = Latest { message: Some(message.clone()), age: Age::New };
+        rest.filter(|viewer| !viewer.outbox.write_light()).for_each(|viewer| viewer.outbox.wake());
     }
 }
 
@@ -542,14 +500,16 @@ impl Audience for Listener {
         state.deliver(events, before);
         for event in events {
             match event {
-                Event::Message(message, _) => state.remember(message),
-                Event::Lookback(messages) => messages.iter().for_each(|message| state.remember(message)),
+                Event::Message(message, _) => state.latest.remember(message),
+                Event::Lookback(messages) => {
+                    messages.iter().for_each(|message| state.latest.remember(message))
+                }
                 Event::Jumped(time) => {
-                    state.latest.fill(Latest::default());
+                    state.latest.clear();
                     self.house.happenings.tell(Happening::Jumped(*time));
                 }
                 Event::Looped(_) => {
-                    state.latest.fill(Latest::default());
+                    state.latest.clear();
                     self.house.happenings.tell(Happening::Looped);
                 }
                 Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
@@ -568,6 +528,7 @@ impl Audience for Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recording::{Memory, Message};
     use crate::server::outbox::Batch;
 
     const LIMIT: usize = 1 << 20;
@@ -606,7 +567,7 @@ mod tests {
             deliveries: 0,
             lossless: false,
             time: Timestamp::MIN,
-            latest: Vec::new(),
+            latest: Latest::new(1),
         };
         for time in 0..100 {
             state.deliver(&[Event::Message(message(time), None)], Timestamp::from_nanos(time));
@@ -621,17 +582,5 @@ mod tests {
             let waiting = viewer.outbox.counts().offered_bytes / 10;
             assert_eq!(waiting, 100);
         }
-    }
-
-    #[test]
-    fn what_is_remembered_for_long_keeps_no_chunk_in_memory() {
-        let mut latest = Latest { message: Some(message(1)), age: Age::New };
-        let memory = |latest: &Latest| latest.message.as_ref().unwrap().memory.bytes;
-        latest.detach();
-        assert_eq!(memory(&latest), 100);
-        latest.detach();
-        assert_eq!((memory(&latest), latest.age), (10, Age::Detached));
-        assert_eq!(latest.message.unwrap().data, vec![7; 10]);
-        Latest::default().detach();
     }
 }

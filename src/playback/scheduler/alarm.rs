@@ -35,8 +35,8 @@ impl Alarm {
         let saved = now.saturating_duration_since(self.saved_at) / SHARE;
         self.saved = (self.saved + saved).min(MOST_SAVED);
         self.saved_at = now;
-        let lead = if self.takes <= self.saved { self.takes } else { Duration::ZERO };
-        due.checked_sub(lead).filter(|alarm| *alarm > now)
+        let alarm = due.checked_sub(self.takes.min(self.saved)).unwrap_or(due);
+        (alarm > now).then_some(alarm)
     }
 
     /// The thread was to be woken at the instant `alarm`, and is awake now.
@@ -49,7 +49,7 @@ impl Alarm {
         };
     }
 
-    /// The thread was awake for so long before something was due.
+    /// The thread is awake for so long before something is due, if nothing else comes between.
     pub fn waited(&mut self, time: Duration) {
         self.saved = self.saved.saturating_sub(time);
     }

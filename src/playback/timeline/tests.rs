@@ -17,6 +17,7 @@ struct Memory {
     /// What of the state was found late.
     late: Vec<Message>,
     hiccups: Vec<bool>,
+    hurries: bool,
 }
 
 impl Memory {
@@ -28,6 +29,7 @@ impl Memory {
             lookback: Some(nanos(times[0])),
             late: Vec::new(),
             hiccups: Vec::new(),
+            hurries: false,
         }
     }
 
@@ -83,6 +85,10 @@ impl Feed for Memory {
     fn seek(&mut self, to: Timestamp, _: bool) {
         self.next = self.messages.partition_point(|message| message.log_time < to);
         self.lookback = Some(to);
+    }
+
+    fn hurry(&mut self, hurries: bool) {
+        self.hurries = hurries;
     }
 }
 
@@ -185,6 +191,20 @@ fn after_a_long_stop_the_clock_goes_on_from_where_it_was() {
     player.at(0);
     assert_eq!(player.at(5040), (vec!["stalled 5000".into(), "m1".into()], player.wake_at(5080)));
     assert_eq!(player.at(5080).0, ["m2"]);
+}
+
+#[test]
+fn as_fast_as_it_goes_it_plays_also_while_it_waits_for_what_is_read() {
+    let mut player = Player::new(&[0, 10, 20], 1.0, Repeat::Times(1));
+    assert!(!player.timeline.feed.hurries);
+    player.at(0);
+    player.command(Command::SetRate(Rate::MAX), 0);
+    assert!(player.timeline.feed.hurries);
+    player.timeline.feed.hiccups = vec![true];
+    assert_eq!(player.at(1), (vec![], Wake::Fed));
+    assert_eq!(player.timeline.position().state, State::Playing);
+    player.command(Command::SetRate(Rate::REAL_TIME), 2);
+    assert!(!player.timeline.feed.hurries);
 }
 
 #[test]
@@ -567,7 +587,7 @@ proptest! {
                             expected = all.partition_point(|message| message.log_time <= last_time);
                         }
                         let next = all.get(expected).map_or(nanos(u64::MAX), |message| message.log_time);
-                        let model = Memory { messages: all.clone(), start: range.start, next: 0, lookback: None, late: vec![], hiccups: vec![] };
+                        let model = Memory { messages: all.clone(), start: range.start, next: 0, lookback: None, late: vec![], hiccups: vec![], hurries: false };
                         prop_assert_eq!(state, &model.state_before(next));
                     }
                     Event::Tick(time) => {

@@ -15,9 +15,9 @@ pub(super) const LARGE: usize = 64 * 1024;
 /// What is to be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Load {
-    /// What comes before the first large message or frame.
+    /// What comes before the first large message or frame, and no more than a large one has.
     Light,
-    /// Whatever comes.
+    /// Whatever comes; but of two large ones each has a turn of its own, so that other clients have theirs between.
     Any,
 }
 
@@ -66,8 +66,8 @@ impl Outbox {
         }
     }
 
-    /// As [`write_through`](Self::write_through), but only up to the first message that is large. Says whether
-    /// everything is written; where not, who called has to see to the rest.
+    /// As [`write_through`](Self::write_through), but only what is small, up to the first message that is large. Says
+    /// whether everything is written; where not, who called has to see to the rest.
     pub fn write_light(&self) -> bool {
         self.write_at_once(Load::Light)
     }
@@ -99,6 +99,10 @@ impl Outbox {
     fn write(&self, pen: &mut Pen, load: Load) -> io::Result<Wrote> {
         let Pen { batch, socket } = pen;
         let Some(socket) = socket else { return Ok(Wrote::Some) };
+        if load == Load::Light && !batch.is_written() {
+            // Nobody knows how large the rest is, and somebody waits already until the socket takes it.
+            return Ok(Wrote::Some);
+        }
         let mut begun = false;
         loop {
             if batch.is_written() {
