@@ -262,7 +262,8 @@ pub enum Status {
     Waiting,
     /// Time passes.
     Playing,
-    /// Time would pass, but what comes next is not there yet, or a client takes no more.
+    /// Time would pass, but what comes next is not there yet, or a client takes no more. (As fast as it goes, it is
+    /// always what is read that time waits for; that is `Playing`.)
     Buffering,
     /// Time stands.
     Paused,

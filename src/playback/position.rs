@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 pub enum State {
     /// Time passes.
     Playing,
-    /// Time would pass, but what comes next is not read yet.
+    /// Time would pass, but what comes next is not read yet; as fast as it goes, that is `Playing`.
     Buffering,
     /// Time stands.
     Paused,

@@ -123,3 +123,22 @@ impl fmt::Debug for ReadPool {
         f.debug_struct("ReadPool").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::sync::mpsc;
+
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    #[test]
+    fn who_reads_is_nicer_than_who_asks_for_it() {
+        let own = getpriority_process(None).unwrap();
+        let pool = ReadPool::new(1).unwrap();
+        let (sender, told) = mpsc::channel();
+        pool.run(Box::new(move |_| sender.send(getpriority_process(None).unwrap()).unwrap()));
+        assert_eq!(told.recv().unwrap(), (own + NICE).min(19));
+        assert_eq!(getpriority_process(None).unwrap(), own);
+    }
+}

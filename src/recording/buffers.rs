@@ -62,17 +62,21 @@ impl Idle {
         Some(buffer)
     }
 
-    fn keep(&mut self, buffer: Vec<u8>) {
+    /// Keeps a buffer for later. Gives those that are too much; giving them back to the system takes a while.
+    fn keep(&mut self, buffer: Vec<u8>) -> Vec<Vec<u8>> {
         if !(UNIT..=IDLE_BYTES).contains(&buffer.len()) {
-            return;
+            return vec![buffer];
         }
         self.bytes += buffer.len();
         self.buffers.push_back(buffer);
+        let mut too_much = Vec::new();
         while self.bytes > IDLE_BYTES
             && let Some(oldest) = self.buffers.pop_front()
         {
             self.bytes -= oldest.len();
+            too_much.push(oldest);
         }
+        too_much
     }
 }
 
@@ -141,7 +145,9 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
-        self.home.lock().keep(memory);
+        let too_much = self.home.lock().keep(memory);
+        // Without the lock, since others wait for it.
+        drop(too_much);
     }
 }
 

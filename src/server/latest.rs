@@ -5,29 +5,34 @@ use bytes::Bytes;
 use super::outbox::Held;
 use crate::recording::{ChannelId, Memory, Message};
 
-/// How many bytes of chunks may be kept in memory by messages that are slices of them.
+/// How many bytes of chunks may be kept in memory by messages that are small slices of them. The payloads themselves come on
+/// top of that: there are no more of them than channels.
 const HELD_LIMIT: usize = 8 * 1024 * 1024;
 
 /// The last message of each channel.
 pub(super) struct Latest {
     channels: Vec<Entry>,
-    /// The memory that the messages are slices of.
+    /// The memory that messages are small slices of.
     held: Held,
+    /// The channels that are `listed`.
+    holders: Vec<ChannelId>,
 }
 
 #[derive(Clone, Default)]
 struct Entry {
     message: Option<Message>,
-    /// Where the memory begins that its payload is a slice of, if it is not its own.
+    /// Where the memory begins that the payload is a small slice of, where it is.
     held: Option<usize>,
-    /// Whether it was the last one of its channel in the last [`Latest::detach`] already.
+    /// Whether the channel is one of the `holders`, since `held` was something.
+    listed: bool,
+    /// Whether it was the last message of its channel in the last [`Latest::detach`] already.
     old: bool,
 }
 
 impl Latest {
     /// For so many channels, none of which had a message.
     pub fn new(channels: usize) -> Self {
-        Latest { channels: vec![Entry::default(); channels], held: Held::default() }
+        Latest { channels: vec![Entry::default(); channels], held: Held::default(), holders: Vec::new() }
     }
 
     /// The last message of a channel.
@@ -35,52 +40,65 @@ impl Latest {
         self.channels[channel.0 as usize].message.as_ref()
     }
 
-    /// This is the last message of its channel now. Where too much memory is kept in use already, its payload is
-    /// copied.
+    /// This is the last message of its channel now. Where too much memory would be kept in use, the others give way: this
+    /// one is more likely to be followed by another one soon.
     pub fn remember(&mut self, message: &Message) {
-        let entry = &mut self.channels[message.channel.0 as usize];
-        if let Some(place) = entry.held.take() {
-            self.held.remove(place);
-        }
-        let Memory { place, bytes } = message.memory;
-        let mut message = message.clone();
-        if bytes > message.data.len() {
-            if self.held.bytes_with(message.memory) > HELD_LIMIT {
-                copy(&mut message);
-            } else {
-                self.held.add(message.memory);
-                entry.held = Some(place);
+        let (channel, memory) = (message.channel, message.memory);
+        self.let_go(channel);
+        // Where the payload is most of its chunk, a copy would save little.
+        let is_small = memory.bytes / 2 > message.data.len();
+        let is_too_much = is_small && self.held.bytes_with(memory) > HELD_LIMIT;
+        if is_too_much {
+            for holder in std::mem::take(&mut self.holders) {
+                self.let_go(holder);
+                self.channels[holder.0 as usize].listed = false;
             }
         }
-        entry.message = Some(message);
+        let entry = &mut self.channels[channel.0 as usize];
         entry.old = false;
+        entry.message = Some(message.clone());
+        if is_small {
+            self.held.add(memory);
+            entry.held = Some(memory.place);
+            if !std::mem::replace(&mut entry.listed, true) {
+                self.holders.push(channel);
+            }
+        }
+        if is_small && memory.bytes > HELD_LIMIT {
+            self.let_go(channel);
+        }
     }
 
     /// Time went to another place: no channel had a message yet.
     pub fn clear(&mut self) {
-        self.channels.fill(Entry::default());
-        self.held = Held::default();
+        *self = Latest::new(self.channels.len());
     }
 
-    /// Copies the payloads that are remembered since before the last call, so that they keep no chunk in memory: for them
-    /// the next one is not to be expected soon.
+    /// Lets the messages that are remembered since before the last call keep no chunk in memory: for them the next one is
+    /// not to be expected soon.
     pub fn detach(&mut self) {
-        for entry in &mut self.channels {
-            if entry.old
-                && let (Some(message), Some(place)) = (&mut entry.message, entry.held.take())
-            {
-                self.held.remove(place);
-                copy(message);
+        for holder in std::mem::take(&mut self.holders) {
+            if self.channels[holder.0 as usize].old {
+                self.let_go(holder);
             }
+            let entry = &mut self.channels[holder.0 as usize];
             entry.old = true;
+            entry.listed = entry.held.is_some();
+            if entry.listed {
+                self.holders.push(holder);
+            }
         }
     }
-}
 
-/// Gives a message memory of its own.
-fn copy(message: &mut Message) {
-    message.data = Bytes::copy_from_slice(&message.data);
-    message.memory = Memory::of(&message.data);
+    /// Gives the last message of a channel memory of its own, if it is a small slice of some.
+    fn let_go(&mut self, channel: ChannelId) {
+        let entry = &mut self.channels[channel.0 as usize];
+        if let (Some(message), Some(place)) = (&mut entry.message, entry.held.take()) {
+            self.held.remove(place);
+            message.data = Bytes::copy_from_slice(&message.data);
+            message.memory = Memory::of(&message.data);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -88,17 +106,27 @@ mod tests {
     use super::*;
     use crate::time::Timestamp;
 
-    /// A message of ten bytes in a chunk of its own.
-    fn message(channel: u32, chunk: usize) -> Message {
+    fn chunk(size: usize) -> Bytes {
+        Bytes::from(vec![7; size])
+    }
+
+    /// A message that is so many bytes of a chunk.
+    fn slice(channel: u32, chunk: &Bytes, size: usize) -> Message {
         let time = Timestamp::from_nanos(1);
-        let chunk = Bytes::from(vec![7; chunk]);
-        let memory = Memory::of(&chunk);
-        let data = chunk.slice(10..20);
+        let (memory, data) = (Memory::of(chunk), chunk.slice(..size));
         Message { channel: ChannelId(channel), sequence: 0, log_time: time, publish_time: time, data, memory }
+    }
+
+    fn message(channel: u32, size: usize) -> Message {
+        slice(channel, &chunk(size), 10)
     }
 
     fn memory(latest: &Latest, channel: u32) -> usize {
         latest.get(ChannelId(channel)).unwrap().memory.bytes
+    }
+
+    fn held(latest: &Latest) -> usize {
+        latest.held.bytes_with(Memory::default())
     }
 
     #[test]
@@ -113,29 +141,55 @@ mod tests {
         // A newer one gets no older by that.
         latest.remember(&message(1, 3000));
         latest.detach();
-        assert_eq!(memory(&latest, 1), 3000);
+        assert_eq!((memory(&latest, 1), held(&latest)), (3000, 3000));
         latest.detach();
-        assert_eq!(memory(&latest, 1), 10);
+        assert_eq!((memory(&latest, 1), held(&latest)), (10, 0));
         assert_eq!(latest.get(ChannelId(1)).unwrap().data, vec![7; 10]);
-        assert_eq!(latest.held.bytes_with(Memory::default()), 0);
     }
 
     #[test]
-    fn chunks_are_kept_up_to_a_bound_whatever_comes() {
-        let chunk = HELD_LIMIT / 8;
+    fn chunks_are_kept_up_to_a_bound_and_the_newest_stays() {
+        let size = HELD_LIMIT / 8;
         let mut latest = Latest::new(100);
-        for round in 0..3 {
-            for channel in 0..100 {
-                latest.remember(&message(channel, chunk));
-                let kept: usize =
-                    latest.channels.iter().flat_map(|entry| &entry.message).map(|m| m.memory.bytes).sum();
-                assert!(kept <= HELD_LIMIT + 100 * 10, "{kept}");
-            }
-            assert_eq!((0..100).filter(|channel| memory(&latest, *channel) == chunk).count(), 8, "{round}");
+        for channel in (0..100).chain(0..100) {
+            latest.remember(&message(channel, size));
+            assert_eq!(memory(&latest, channel), size);
+            let kept: usize =
+                latest.channels.iter().flat_map(|entry| &entry.message).map(|message| message.memory.bytes).sum();
+            assert!(kept <= HELD_LIMIT + 100 * 10 && held(&latest) <= HELD_LIMIT, "{kept}");
+            assert!(latest.holders.len() <= 8);
         }
+        latest.remember(&message(3, HELD_LIMIT + 1));
+        assert_eq!((memory(&latest, 3), held(&latest)), (10, 0));
+    }
+
+    #[test]
+    fn a_payload_that_is_most_of_its_chunk_is_not_copied() {
+        let mut latest = Latest::new(1);
+        let chunk = chunk(2 * HELD_LIMIT);
+        latest.remember(&slice(0, &chunk, HELD_LIMIT + 1));
+        latest.detach();
+        latest.detach();
+        assert_eq!(latest.get(ChannelId(0)).unwrap().data.as_ptr(), chunk.as_ptr());
+    }
+
+    #[test]
+    fn a_chunk_counts_once_for_all_its_messages_until_the_last_of_them_is_gone() {
+        let (one, other) = (chunk(1000), chunk(500));
+        let mut latest = Latest::new(3);
+        (0..3).for_each(|channel| latest.remember(&slice(channel, &one, 10)));
+        latest.remember(&slice(0, &one, 20));
+        assert_eq!(held(&latest), 1000);
+        latest.remember(&slice(0, &other, 10));
+        assert_eq!(held(&latest), 1500);
+        latest.detach();
+        latest.remember(&slice(1, &other, 400));
+        latest.detach();
+        assert_eq!((held(&latest), latest.holders.len()), (0, 0));
+        latest.remember(&slice(2, &one, 10));
         latest.clear();
-        assert!(latest.get(ChannelId(0)).is_none());
-        latest.remember(&message(0, chunk));
-        assert_eq!(memory(&latest, 0), chunk);
+        assert!(latest.get(ChannelId(2)).is_none());
+        latest.remember(&slice(2, &one, 10));
+        assert_eq!((held(&latest), latest.holders.len()), (1000, 1));
     }
 }

@@ -100,6 +100,19 @@ mod tests {
     }
 
     #[test]
+    fn it_wakes_no_earlier_than_what_is_saved() {
+        let start = Instant::now();
+        let mut alarm = Alarm::new(start);
+        (0..100).for_each(|_| alarm.rang(start, start + MICROSECOND * 40));
+        // A fiftieth of half a millisecond.
+        let (now, due) = (start + MICROSECOND * 500, start + MICROSECOND * 1000);
+        assert_eq!(alarm.set(due, now), Some(due - MICROSECOND * 10));
+        alarm.waited(MICROSECOND * 10);
+        assert_eq!(alarm.set(due, now), Some(due));
+        assert_eq!(alarm.set(now, now), None);
+    }
+
+    #[test]
     fn a_system_that_takes_long_is_not_asked_for_too_much() {
         let (awake, late) = run(4000, MICROSECOND * 5000, MICROSECOND * 900);
         assert!(awake < 0.001, "{awake}");
