@@ -139,6 +139,8 @@ impl Feed for Shelf {
     fn seek(&mut self, _: Timestamp, _: bool) {}
 
     fn hurry(&mut self, _: bool) {}
+
+    fn passed_on(&mut self) {}
 }
 
 /// A poll for each message, as when they are due one after the other.

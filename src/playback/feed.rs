@@ -25,6 +25,9 @@ pub trait Feed {
 
     /// Hears whether messages are taken as fast as they come from now on, or each in its time.
     fn hurry(&mut self, hurries: bool);
+
+    /// Hears that what was taken is passed on: reading more does not hold that up any more.
+    fn passed_on(&mut self);
 }
 
 /// What comes next in a [`Feed`].
@@ -75,5 +78,9 @@ impl<F: Feed + ?Sized> Feed for Box<F> {
 
     fn hurry(&mut self, hurries: bool) {
         (**self).hurry(hurries);
+    }
+
+    fn passed_on(&mut self) {
+        (**self).passed_on();
     }
 }

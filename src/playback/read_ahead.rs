@@ -42,6 +42,8 @@ pub struct ReadAhead {
     /// The channels that had a message since the state before it was taken, while more of that state is looked
     /// for: what is found for them is no longer the last message.
     played: Option<HashSet<ChannelId>>,
+    /// Whether there is room for more since something was taken, which the threads that read were not told yet.
+    has_room: bool,
 }
 
 impl ReadAhead {
@@ -63,6 +65,7 @@ impl ReadAhead {
             lookback: None,
             end_of_pass: false,
             played: None,
+            has_room: false,
         }
     }
 
@@ -95,9 +98,13 @@ impl ReadAhead {
             }
             None => state.hungry = true,
         }
-        let has_more = !state.hungry;
-        self.reader.wake(state, &self.pool);
-        has_more
+        if state.hungry {
+            self.reader.wake(state, &self.pool);
+            return false;
+        }
+        // A thread that reads would take a processor from those that send what was taken, and receive it.
+        self.has_room = true;
+        true
     }
 
     /// Adds to the state what was found of it since messages go on without it.
@@ -161,6 +168,12 @@ impl Feed for ReadAhead {
 
     fn hurry(&mut self, hurries: bool) {
         self.reader.hurry(hurries);
+    }
+
+    fn passed_on(&mut self) {
+        if std::mem::take(&mut self.has_room) {
+            self.reader.wake(self.reader.state(), &self.pool);
+        }
     }
 }
 

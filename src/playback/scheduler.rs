@@ -182,6 +182,7 @@ trait Driven: Send {
     fn is_stepping(&self) -> bool;
     fn steps(&self) -> u64;
     fn hold(&mut self, now: Instant);
+    fn passed_on(&mut self);
 }
 
 impl<F: Feed + Send> Driven for Timeline<F> {
@@ -211,6 +212,10 @@ impl<F: Feed + Send> Driven for Timeline<F> {
 
     fn hold(&mut self, now: Instant) {
         Timeline::hold(self, now);
+    }
+
+    fn passed_on(&mut self) {
+        Timeline::passed_on(self);
     }
 }
 
@@ -346,6 +351,7 @@ impl Driver {
             seat.audience.deliver(&self.events);
             self.events.clear();
         }
+        seat.timeline.passed_on();
         seat.wake = match wake {
             Wake::At(at) => Some(at),
             Wake::Fed | Wake::Commanded => None,
@@ -443,6 +449,8 @@ mod tests {
         }
 
         fn hurry(&mut self, _: bool) {}
+
+        fn passed_on(&mut self) {}
     }
 
     struct Listener(Sender<(Instant, Event)>);

@@ -461,6 +461,11 @@ impl<F: Feed> Timeline<F> {
         self.tick(now, events, wake)
     }
 
+    /// What the last poll gave is passed on.
+    pub fn passed_on(&mut self) {
+        self.feed.passed_on();
+    }
+
     /// When the clock shows `time`, where it runs and anybody waits for it.
     fn due(&self, time: Timestamp) -> Option<Instant> {
         match self.mode {

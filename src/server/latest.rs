@@ -154,8 +154,12 @@ mod tests {
         for channel in (0..100).chain(0..100) {
             latest.remember(&message(channel, size));
             assert_eq!(memory(&latest, channel), size);
-            let kept: usize =
-                latest.channels.iter().flat_map(|entry| &entry.message).map(|message| message.memory.bytes).sum();
+            let kept: usize = latest
+                .channels
+                .iter()
+                .flat_map(|entry| &entry.message)
+                .map(|message| message.memory.bytes)
+                .sum();
             assert!(kept <= HELD_LIMIT + 100 * 10 && held(&latest) <= HELD_LIMIT, "{kept}");
             assert!(latest.holders.len() <= 8);
         }

@@ -500,8 +500,8 @@ impl Audience for Listener {
         state.deliver(events, before);
         for event in events {
             match event {
-                Event::Message(message, _) => state.latest.remember(message),
-                Event::Lookback(messages) => {
+                Event::Message(message, _) if self.house.lookback => state.latest.remember(message),
+                Event::Lookback(messages) if self.house.lookback => {
                     messages.iter().for_each(|message| state.latest.remember(message))
                 }
                 Event::Jumped(time) => {

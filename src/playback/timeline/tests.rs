@@ -90,6 +90,8 @@ impl Feed for Memory {
     fn hurry(&mut self, hurries: bool) {
         self.hurries = hurries;
     }
+
+    fn passed_on(&mut self) {}
 }
 
 const MS: u64 = 1_000_000;
