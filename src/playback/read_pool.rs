@@ -9,10 +9,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// A piece of work for the threads of a [`ReadPool`]. It may ask the pool whether others wait, and then put off its rest.
 pub(super) type Job = Box<dyn FnOnce(&ReadPool) + Send>;
 
-/// How much nicer than the others the threads that read are: they get a tenth of a processor that others want, too.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
-
 /// A few threads that read for many timelines in turn. Cheap to clone; the threads end with the last clone
 /// outside of them.
 #[derive(Clone)]
@@ -67,7 +63,6 @@ impl ReadPool {
     }
 
     fn work(&self) {
-        give_way();
         let mut jobs = self.shared.lock();
         loop {
             if jobs.closed {
@@ -92,21 +87,6 @@ impl Shared {
     }
 }
 
-/// Lets this thread give way to those that are waited for: what it reads is needed later, while a message that is due has
-/// to be written now, and its reader may be on this machine as well. Where nobody else wants the processor it is as fast.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{getpriority_process, setpriority_process};
-        // Of the calling thread, on Linux.
-        let given =
-            getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICE).min(19)));
-        if let Err(error) = given {
-            tracing::debug!("the threads that read keep their priority: {error}");
-        }
-    }
-}
-
 impl Drop for Owner {
     /// Threads that are stuck in a read are not waited for.
     fn drop(&mut self) {
@@ -121,24 +101,5 @@ impl Drop for Owner {
 impl fmt::Debug for ReadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadPool").finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::sync::mpsc;
-
-    use rustix::process::getpriority_process;
-
-    use super::*;
-
-    #[test]
-    fn who_reads_is_nicer_than_who_asks_for_it() {
-        let own = getpriority_process(None).unwrap();
-        let pool = ReadPool::new(1).unwrap();
-        let (sender, told) = mpsc::channel();
-        pool.run(Box::new(move |_| sender.send(getpriority_process(None).unwrap()).unwrap()));
-        assert_eq!(told.recv().unwrap(), (own + NICE).min(19));
-        assert_eq!(getpriority_process(None).unwrap(), own);
     }
 }

@@ -221,3 +221,26 @@ fn a_search_for_state_gives_way_to_a_newer_seek() {
     let times: HashSet<u64> = state.iter().map(|message| message.log_time.as_nanos() / 1000).collect();
     assert_eq!(times, (0..5).collect());
 }
+
+#[test]
+fn reading_goes_on_when_what_was_taken_is_passed_on() {
+    let mut fixture = Fixture::new(20_000, 100_000);
+    let at_rest = |fixture: &Fixture| {
+        while fixture.feed.reader.state().reading {
+            std::thread::yield_now();
+        }
+        fixture.feed.reader.state().bytes
+    };
+    fixture.peek();
+    let full = at_rest(&fixture);
+    // More than a batch, and less than all.
+    let mut taken = 0;
+    while taken < full / 2 {
+        fixture.peek();
+        taken += fixture.feed.take().unwrap().data.len() + OVERHEAD;
+    }
+    let left = at_rest(&fixture);
+    assert!(left < 100_000, "{left} of {full}");
+    fixture.feed.passed_on();
+    assert!(at_rest(&fixture) >= 100_000);
+}
