@@ -168,6 +168,8 @@ impl Feed for ReadAhead {
 
     fn hurry(&mut self, hurries: bool) {
         self.reader.hurry(hurries);
+        // Perhaps for more than before.
+        self.has_room = true;
     }
 
     fn passed_on(&mut self) {

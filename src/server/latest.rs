@@ -44,9 +44,11 @@ impl Latest {
     /// one is more likely to be followed by another one soon.
     pub fn remember(&mut self, message: &Message) {
         let (channel, memory) = (message.channel, message.memory);
-        self.let_go(channel);
-        // Where the payload is most of its chunk, a copy would save little.
-        let is_small = memory.bytes / 2 > message.data.len();
+        if let Some(place) = self.channels[channel.0 as usize].held.take() {
+            self.held.remove(place);
+        }
+        // Where the payload is most of its chunk, a copy would save little; and without one nothing is kept.
+        let is_small = memory.bytes / 2 > message.data.len() && !message.data.is_empty();
         let is_too_much = is_small && self.held.bytes_with(memory) > HELD_LIMIT;
         if is_too_much {
             for holder in std::mem::take(&mut self.holders) {
@@ -175,6 +177,19 @@ mod tests {
         latest.detach();
         latest.detach();
         assert_eq!(latest.get(ChannelId(0)).unwrap().data.as_ptr(), chunk.as_ptr());
+    }
+
+    #[test]
+    fn who_is_followed_by_another_one_is_not_copied_before() {
+        let chunk = chunk(1000);
+        let mut latest = Latest::new(2);
+        for message in
+            [slice(0, &chunk, 10), slice(0, &chunk, 20), slice(1, &chunk, 0), slice(0, &chunk, 600)]
+        {
+            latest.remember(&message);
+            assert_eq!(latest.get(message.channel).unwrap().data.as_ptr(), message.data.as_ptr());
+        }
+        assert_eq!(held(&latest), 0);
     }
 
     #[test]

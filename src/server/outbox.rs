@@ -574,7 +574,7 @@ impl State {
         self.counts.offered_bytes += size as u64;
         let log_time = message.log_time;
         let waiting = WaitingMessage { sequence, time, log_time, due, data, held: None };
-        let held = (!copy && memory.bytes > size).then_some(memory);
+        let held = (!copy && size > 0 && memory.bytes > size).then_some(memory);
         self.waiting.push(message.channel, held, waiting);
     }
 

@@ -103,6 +103,8 @@ impl Reader {
         if options.open_end {
             options.range.end = Timestamp::MAX;
         }
+        // With no room at all nothing would ever be read.
+        options.limit = options.limit.max(1);
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
@@ -159,7 +161,6 @@ impl Reader {
     /// Keeps less ready while messages are taken as fast as they come.
     pub fn hurry(&self, hurries: bool) {
         let limit = self.options.limit;
-        // The thread that reads is woken for more when something is taken.
         self.state().limit = if hurries { limit.min(HURRIED_LIMIT) } else { limit };
     }
 
@@ -328,7 +329,7 @@ impl Reader {
 
     fn end_pass(&self, work: &mut Work) {
         // Charged so that a recording of a few bytes is not read thousands of passes ahead.
-        let bytes = self.state().limit / PASSES_AHEAD;
+        let bytes = (self.state().limit / PASSES_AHEAD).max(1);
         self.hand_over(work.generation, Item::EndOfPass { bytes });
         // The next pass begins when there is room for it.
         work.cursor = None;
