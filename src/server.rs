@@ -15,6 +15,7 @@ mod frame;
 pub mod fuzzing;
 mod graph;
 mod happenings;
+mod held;
 mod http;
 mod hub;
 mod latest;

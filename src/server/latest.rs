@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::outbox::Held;
+use super::held::Held;
 use crate::recording::{ChannelId, Memory, Message};
 
 /// How many bytes of chunks may be kept in memory by messages that are small slices of them. The payloads themselves come on

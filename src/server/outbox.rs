@@ -2,7 +2,6 @@
 //! it is too much.
 
 mod batch;
-mod held;
 mod lag;
 mod lateness;
 mod pen;
@@ -18,7 +17,6 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub(super) use batch::Batch;
-pub(super) use held::Held;
 use lag::Lag;
 pub use lateness::Lateness;
 pub(super) use pen::Wrote;

@@ -9,9 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::SubscribeError;
-use super::held::Held;
 use crate::foxglove::Subscription;
 use crate::recording::{ChannelId, Memory};
+use crate::server::held::Held;
 use crate::time::Timestamp;
 
 /// What a message costs beside its payload, in bytes.

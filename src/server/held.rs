@@ -6,7 +6,7 @@ use crate::recording::Memory;
 
 /// The memory that messages are slices of. Many are slices of the same: it counts once.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Held {
+pub(super) struct Held {
     /// How much of it there is in all, in bytes.
     bytes: usize,
     /// By where it begins, without the piece that was touched last.
