@@ -13,6 +13,12 @@ pub trait Feed {
     /// Takes the state that [`peek`](Self::peek) announced.
     fn take_lookback(&mut self) -> Lookback;
 
+    /// The log time of the last message up to `time`, of those that are ready; `None` where there is none, or where
+    /// that is not known.
+    fn ready_until(&self, _time: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
     /// Takes the message that [`peek`](Self::peek) announced.
     fn take(&mut self) -> Option<Message>;
 
@@ -62,6 +68,10 @@ impl<F: Feed + ?Sized> Feed for Box<F> {
 
     fn take_lookback(&mut self) -> Lookback {
         (**self).take_lookback()
+    }
+
+    fn ready_until(&self, time: Timestamp) -> Option<Timestamp> {
+        (**self).ready_until(time)
     }
 
     fn take(&mut self) -> Option<Message> {

@@ -145,6 +145,10 @@ impl Feed for ReadAhead {
         self.lookback.take().unwrap_or_default()
     }
 
+    fn ready_until(&self, time: Timestamp) -> Option<Timestamp> {
+        self.batch.iter().map(|message| message.log_time).take_while(|log_time| *log_time <= time).last()
+    }
+
     fn take(&mut self) -> Option<Message> {
         let message = self.batch.pop_front();
         if let (Some(played), Some(message)) = (&mut self.played, &message) {

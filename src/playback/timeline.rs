@@ -18,6 +18,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// without end within an instant.
 const SHORTEST_PASS: Duration = Duration::from_millis(1);
 
+/// Messages that are due within this time of each other are handed out together, when the last of them is due: as one
+/// write to each client, which takes about as long, instead of one for each.
+const TOGETHER: Duration = Duration::from_micros(20);
+
 /// How many messages, and bytes of them, one [`Timeline::poll`] hands out, so that commands are heard in
 /// between, and those who can take no more.
 const BATCH: usize = 1024;
@@ -443,7 +447,7 @@ impl<F: Feed> Timeline<F> {
                 }
                 (Mode::Running { .. }, Peek::Message(time)) => {
                     if let Some(wake) = self.wait_through_silence(time, now, events) {
-                        break wake;
+                        break self.wait_for_company(wake);
                     }
                     let Some(message) = self.feed.take() else { return Wake::Fed };
                     self.hand_out(message, self.due(time), events);
@@ -593,6 +597,13 @@ impl<F: Feed> Timeline<F> {
             events.push(Event::Stalled(late));
         }
         (due > now).then_some(Wake::At(due))
+    }
+
+    /// Puts off the message that is due then until those are due as well that follow soon after it.
+    fn wait_for_company(&self, wake: Wake) -> Wake {
+        let (Wake::At(due), Mode::Running { clock, .. }) = (wake, self.mode) else { return wake };
+        let last = self.feed.ready_until(clock.time_at(due + TOGETHER));
+        Wake::At(last.and_then(|last| clock.instant_of(last)).unwrap_or(due).max(due))
     }
 
     /// Where the pass ends. A recording that is longer than it says is played to its true end.

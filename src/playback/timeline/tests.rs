@@ -73,6 +73,11 @@ impl Feed for Memory {
         Lookback { messages, last, late: false }
     }
 
+    fn ready_until(&self, time: Timestamp) -> Option<Timestamp> {
+        let rest = self.messages[self.next..].iter().map(|message| message.log_time);
+        rest.take_while(|log_time| *log_time <= time).last()
+    }
+
     fn take(&mut self) -> Option<Message> {
         self.next += 1;
         self.messages.get(self.next - 1).cloned()
@@ -178,6 +183,29 @@ fn at_rate_four_everything_is_due_four_times_as_early() {
     assert_eq!(player.at(9).0, [""; 0]);
     assert_eq!(player.at(10).0, ["m1"]);
     assert_eq!(player.at(20).0, ["m2", "ended"]);
+}
+
+#[test]
+fn messages_that_are_due_soon_after_each_other_come_together() {
+    let times = [0, 100_000, 115_000, 120_000, 120_100, 500_000];
+    // Ten times as fast, the next one is due within 20 us as well.
+    for (rate, last) in [(1, 3), (10, 4)] {
+        let range = Range { start: nanos(0), end: nanos(times[5]) };
+        let options =
+            TimelineOptions { rate: Rate::new(rate as f64).unwrap(), ..TimelineOptions::new(range) };
+        let mut player = Player::with_options(&times, options);
+        let due = times.map(|time| player.start + Duration::from_nanos(time / rate));
+        let mut events = Vec::new();
+        assert_eq!(player.timeline.poll(due[0], &mut events), Wake::At(due[last]));
+        events.clear();
+        assert_eq!(player.timeline.poll(due[last], &mut events), Wake::At(due[last + 1]));
+        // How late each of them is counts from when it was due.
+        let since = |event: &Event| match event {
+            Event::Message(_, since) => *since,
+            _ => None,
+        };
+        assert!(events.iter().map(since).eq(due[1..=last].iter().copied().map(Some)));
+    }
 }
 
 #[test]
