@@ -118,7 +118,7 @@ fn main() {
         bench.drift();
     }
     if wanted("fanout") {
-        bench.heading("robot at rate 1 for 10 s");
+        bench.heading(&format!("robot at rate 1 for 10 s, medians of {rounds}"));
         for clients in [1, 10, 50] {
             bench.fan_out(clients);
         }
@@ -145,17 +145,39 @@ struct Bench {
 }
 
 /// The runs of one player.
-struct Row {
+struct Row<T> {
     name: &'static str,
-    runs: Vec<Run>,
+    runs: Vec<T>,
 }
 
-fn row<'a>(rows: &'a mut Vec<Row>, name: &'static str) -> &'a mut Vec<Run> {
+fn row<'a, T>(rows: &'a mut Vec<Row<T>>, name: &'static str) -> &'a mut Vec<T> {
     let place = rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
         rows.push(Row { name, runs: Vec::new() });
         rows.len() - 1
     });
     &mut rows[place].runs
+}
+
+/// What several clients got at once, and what that cost the server.
+struct Crowd {
+    /// CPU time in seconds.
+    cpu: f64,
+    /// The most memory that it had, in bytes.
+    memory: u64,
+    /// How late messages were, over all clients, in nanoseconds.
+    p50: u64,
+    p99: u64,
+    lost: u64,
+    missed: u64,
+}
+
+impl Crowd {
+    fn new(runs: &[Run], (cpu, memory): (f64, u64)) -> Self {
+        let all: Vec<u64> = runs.iter().flat_map(|run| run.lateness.iter().copied()).collect();
+        let [p50, p99] = [0.5, 0.99].map(|share| quantile(&all, share));
+        let lost = runs.iter().map(|run| run.lost).sum();
+        Crowd { cpu, memory, p50, p99, lost, missed: runs.iter().map(|run| run.missed).sum() }
+    }
 }
 
 fn compression_name(compression: Option<Compression>) -> &'static str {
@@ -327,36 +349,42 @@ impl Bench {
         const SECONDS: u64 = 10;
         let path = self.recording(ROBOT, SECONDS, Some(Compression::Zstd));
         let file = path.to_str().expect("a path");
-        let server = limit(file, "on-time", clients);
-        let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
-        self.report_crowd("limit", clients, &runs, server.usage());
-        // Playback waits until all are there, since who comes late would miss what was before.
-        let server = Fgplay::start([file, "--delay", "1"]);
-        let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
-        self.report_crowd("fgplay", clients, &runs, server.usage());
-        for other in &OTHERS {
-            if let Some(peer) = Peer::start(other.variable, file) {
-                let runs = crowd(peer.port, clients, SECONDS, other.manner(1.0));
-                self.report_crowd(other.name, clients, &runs, peer.usage());
+        let mut rows = Vec::new();
+        for _ in 0..self.rounds {
+            let server = limit(file, "on-time", clients);
+            let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
+            row(&mut rows, "limit").push(Crowd::new(&runs, server.usage()));
+            // Playback waits until all are there, since who comes late would miss what was before.
+            let server = Fgplay::start([file, "--delay", "1"]);
+            let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
+            row(&mut rows, "fgplay").push(Crowd::new(&runs, server.usage()));
+            for other in &OTHERS {
+                if let Some(peer) = Peer::start(other.variable, file) {
+                    let runs = crowd(peer.port, clients, SECONDS, other.manner(1.0));
+                    row(&mut rows, other.name).push(Crowd::new(&runs, peer.usage()));
+                }
             }
+        }
+        for Row { name, runs } in &rows {
+            self.report_crowds(name, clients, runs);
         }
     }
 
-    fn report_crowd(&mut self, who: &str, clients: usize, runs: &[Run], (cpu, memory): (f64, u64)) -> u64 {
-        let all: Vec<u64> = runs.iter().flat_map(|run| run.lateness.iter().copied()).collect();
-        let [p50, p99] = [0.5, 0.99].map(|share| quantile(&all, share) as f64 / 1e3);
-        let lost: u64 = runs.iter().map(|run| run.lost).sum();
-        let missed: u64 = runs.iter().map(|run| run.missed).sum();
+    fn report_crowds(&mut self, who: &str, clients: usize, crowds: &[Crowd]) {
+        let [cpu, memory] = [median(crowds, |crowd| crowd.cpu), median(crowds, |crowd| crowd.memory as f64)];
+        let [p50, p99] = [median(crowds, |crowd| crowd.p50 as f64), median(crowds, |crowd| crowd.p99 as f64)]
+            .map(|nanos| nanos / 1e3);
+        let lost: u64 = crowds.iter().map(|crowd| crowd.lost).sum();
+        let missed: u64 = crowds.iter().map(|crowd| crowd.missed).sum();
         println!(
             "{clients:>3} clients  {who:<7} CPU {cpu:>5.2} s  memory at most {:>6.1} MB  lateness p50 {p50:>6.0} us, p99 {p99:>7.0} us  \
              {lost} lost, {missed} before the first",
-            memory as f64 / 1e6,
+            memory / 1e6,
         );
         self.figures.push(json!({
             "what": "fanout", "who": who, "clients": clients, "cpu_seconds": cpu, "memory_bytes": memory,
             "p50_us": p50, "p99_us": p99, "lost": lost, "missed": missed,
         }));
-        lost
     }
 
     /// A fast client by itself, and then beside a slow one.
@@ -419,14 +447,16 @@ impl Bench {
         players.extend(OTHERS.iter().map(|other| (other.name, other.variable, other.manner(1.0))));
         for (name, variable, manner) in players {
             for clients in [10, 25, 50, 100, 150, 200, 300, 400] {
-                let (runs, usage) = if variable.is_empty() {
+                let result = if variable.is_empty() {
                     let server = Fgplay::start([&*file, "--delay", "2"]);
-                    (crowd(server.port, clients, SECONDS, manner), server.usage())
+                    Crowd::new(&crowd(server.port, clients, SECONDS, manner), server.usage())
                 } else {
                     let Some(peer) = Peer::start(variable, &file) else { break };
-                    (crowd(peer.port, clients, SECONDS, manner), peer.usage())
+                    Crowd::new(&crowd(peer.port, clients, SECONDS, manner), peer.usage())
                 };
-                if self.report_crowd(name, clients, &runs, usage) > 0 {
+                let lost = result.lost;
+                self.report_crowds(name, clients, &[result]);
+                if lost > 0 {
                     break;
                 }
             }

@@ -11,9 +11,10 @@ const LOOKED_AT: usize = 13 + 16;
 
 const BUFFER: usize = 1 << 20;
 
-/// How many bytes are read at once: enough small messages, and of a large one not much before it is known that nobody
-/// looks at the rest.
-const READ: usize = 64 * 1024;
+/// How many bytes are read at once where not many come, and where many do: enough small messages, and of a large one
+/// not much before it is known that nobody looks at the rest.
+const READ_FEW: usize = 8 * 1024;
+const READ_MANY: usize = 64 * 1024;
 
 /// So many bytes and more, which nobody looks at, are passed over without being copied, where the system can.
 const DISCARD: usize = 64 * 1024;
@@ -36,6 +37,8 @@ pub struct Client {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// How many bytes are read at once.
+    read: usize,
     /// Bytes of the last frame that were not read yet and are not looked at.
     skip: usize,
     /// Bytes read from the socket in all.
@@ -63,6 +66,7 @@ impl Client {
             buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
+            read: READ_FEW,
             skip: 0,
             bytes: 0,
             bytes_per_second: None,
@@ -210,7 +214,7 @@ impl Client {
                 self.buffer.resize(self.buffer.len() * 2, 0);
             }
         }
-        let mut most = READ;
+        let mut most = self.read;
         if let Some(bytes) = self.bytes_per_second {
             std::thread::sleep(Duration::from_secs(1) / READS_PER_SECOND);
             most = bytes / READS_PER_SECOND as usize;
@@ -221,6 +225,8 @@ impl Client {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        // Where there was enough to fill it, there is more to come.
+        self.read = if count == most { (self.read * 2).min(READ_MANY) } else { READ_FEW };
         self.end += count;
         self.bytes += count as u64;
         Ok(())
