@@ -115,6 +115,13 @@ pub struct Message {
     pub memory: Memory,
 }
 
+impl Message {
+    /// Whether it keeps much more memory in use than its payload has: then a copy of that is the smaller burden.
+    pub fn is_small_slice(&self) -> bool {
+        !self.data.is_empty() && self.memory.bytes / 2 > self.data.len()
+    }
+}
+
 impl Eq for Message {}
 
 impl PartialEq for Message {

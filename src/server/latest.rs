@@ -47,8 +47,7 @@ impl Latest {
         if let Some(place) = self.channels[channel.0 as usize].held.take() {
             self.held.remove(place);
         }
-        // Where the payload is most of its chunk, a copy would save little; and without one nothing is kept.
-        let is_small = memory.bytes / 2 > message.data.len() && !message.data.is_empty();
+        let is_small = message.is_small_slice();
         let is_too_much = is_small && self.held.bytes_with(memory) > HELD_LIMIT;
         if is_too_much {
             for holder in std::mem::take(&mut self.holders) {

@@ -462,11 +462,16 @@ impl Outbox {
     /// Takes out as much as one write should have, instead of writing it. `false` when the queue is finished and empty.
     pub fn take_batch(&self, batch: &mut Batch) -> bool {
         let mut state = self.lock();
-        if state.take(batch, Load::Any) {
+        self.take(&mut state, batch, Load::Any);
+        !batch.is_empty() || !state.finished
+    }
+
+    /// Moves to `batch` what is to be written next, and tells those who wait for that.
+    fn take(&self, state: &mut State, batch: &mut Batch, load: Load) {
+        if state.take(batch, load) {
             self.large_taken.notify_one();
         }
-        self.tell_room(&mut state);
-        !batch.is_empty() || !state.finished
+        self.tell_room(state);
     }
 
     /// How many messages were taken out so far.
@@ -566,7 +571,7 @@ impl State {
         }
         let size = message.data.len();
         let memory = message.memory;
-        let copy = memory.bytes / 2 > size && self.waiting.held_with(memory) > may_hold;
+        let copy = message.is_small_slice() && self.waiting.held_with(memory) > may_hold;
         let data = if copy { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
         let sequence = self.next_sequence();
         self.counts.offered_bytes += size as u64;

@@ -528,6 +528,8 @@ impl Audience for Listener {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::recording::{Memory, Message};
     use crate::server::outbox::Batch;
@@ -561,15 +563,30 @@ mod tests {
         }
     }
 
-    #[test]
-    fn everybody_gets_everything_once_whoever_is_behind() {
-        let mut state = State {
-            viewers: (0..4).map(|id| (id, viewer())).collect(),
+    fn state(viewers: u64) -> State {
+        State {
+            viewers: (0..viewers).map(|id| (id, viewer())).collect(),
             deliveries: 0,
             lossless: false,
             time: Timestamp::MIN,
             latest: Latest::new(1),
-        };
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_at_once_somebody_else_writes_to_everybody() {
+        for viewers in [1, 2, 2 * WRITTEN_LIGHT as u64] {
+            let mut state = state(viewers);
+            state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN);
+            let woken = |viewer: &Viewer| viewer.outbox.filled().now_or_never().is_some();
+            assert!(state.viewers.values().all(woken), "{viewers}");
+            assert!(!state.viewers.values().any(woken), "{viewers}");
+        }
+    }
+
+    #[test]
+    fn everybody_gets_everything_once_whoever_is_behind() {
+        let mut state = state(4);
         for time in 0..100 {
             state.deliver(&[Event::Message(message(time), None)], Timestamp::from_nanos(time));
             // One takes everything, another nothing, and others some of it.

@@ -111,10 +111,7 @@ impl Outbox {
                     return Ok(Wrote::Some);
                 }
                 begun = true;
-                if state.take(batch, load) {
-                    self.large_taken.notify_one();
-                }
-                self.tell_room(&mut state);
+                self.take(&mut state, batch, load);
                 if batch.is_empty() {
                     let (finished, rest) = (state.finished, !state.is_empty());
                     drop(state);

@@ -1,10 +1,15 @@
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::recording::Memory;
 use crate::server::outbox::waiting::OVERHEAD;
+use crate::server::socket::drain;
+use crate::server::wire::{Connection, Wire};
 
 const CHANNELS: usize = 4;
 const LAG: Duration = Duration::from_secs(2);
@@ -484,4 +489,35 @@ fn it_says_whether_something_waited_before() {
     assert_eq!(deliver(3), Delivery { filled: true, behind: false });
     outbox.unsubscribe(100);
     assert_eq!(deliver(4), Delivery { filled: false, behind: false });
+}
+
+/// A connection: what the client has of it, and what the server writes to.
+async fn connection() -> (TcpStream, Arc<Wire>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (_, wire) = Connection::Plain(listener.accept().await.unwrap().0).into_split();
+    (client, wire)
+}
+
+#[tokio::test]
+async fn what_is_half_written_is_finished_by_who_waits_for_it() {
+    // More than the system takes for a client that does not read.
+    const HUGE: usize = 16 << 20;
+    let outbox = Arc::new(outbox(2 * HUGE));
+    let (mut client, wire) = connection().await;
+    outbox.connect(Arc::clone(&wire));
+    deliver(&outbox, &[event(0, 1, 10)]);
+    assert!(outbox.write_light());
+    deliver(&outbox, &[event(0, 2, HUGE), event(0, 3, 20)]);
+    assert_eq!(outbox.write_some().unwrap(), Wrote::Some);
+    let written = outbox.written();
+    assert!(!outbox.write_light());
+    assert_eq!(outbox.written(), written);
+    outbox.finish(frame::text("end"));
+    let writing = tokio::spawn(drain(Arc::clone(&outbox), wire));
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.unwrap();
+    writing.await.unwrap().unwrap();
+    let huge = format!("100@2+{HUGE}");
+    assert_eq!(frames(&bytes), ["time 1", "100@1+10", "time 2", &huge, "time 3", "100@3+20", "end"]);
 }
