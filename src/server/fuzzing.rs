@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use bytes::Bytes;
 
+use super::access::{Access, Origins, Token};
 use super::assets::{Assets, Attachments};
 use super::parameters::{self, Properties};
 use super::services::Service;
@@ -58,7 +59,8 @@ pub fn take(message: &ClientMessage) {
     }
 }
 
-/// Takes the body of a command, and the headers of a request that brings it, one in each line.
+/// Takes the body of a command, and the headers of a request that brings it, one in each line; the first line is also its
+/// address.
 pub fn http(data: &[u8]) {
     http::fuzz(data, &Position::standing(RANGE), RANGE);
     let mut headers = HeaderMap::new();
@@ -74,4 +76,12 @@ pub fn http(data: &[u8]) {
         }
     }
     http::fuzz_headers(&headers);
+    let line = data.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let access =
+        Access { token: Token::new("t").ok(), origins: Origins::new(&["https://*.example.org"]).ok() };
+    if let Ok(uri) = Uri::try_from(line) {
+        for upgrades in [true, false] {
+            access.check(&uri, &headers, upgrades, ([127, 0, 0, 1], 8765).into()).unwrap_or_default();
+        }
+    }
 }
