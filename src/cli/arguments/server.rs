@@ -94,12 +94,12 @@ pub(in crate::cli) struct ServerArguments {
 #[command(next_help_heading = "Limits")]
 pub(in crate::cli) struct LimitArguments {
     /// How many viewers may be connected.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub max_clients: usize,
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_clients: u32,
 
     /// How many of them from one address; by default as many as in all.
-    #[arg(long, value_name = "N")]
-    pub max_clients_per_address: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_clients_per_address: Option<u32>,
 
     /// How much may wait for all viewers together before messages are dropped: each gets an equal share, of 1MiB at
     /// least and --client-buffer at the most (bytes, or like 512MiB).
@@ -126,8 +126,8 @@ pub(in crate::cli) struct LimitArguments {
 impl LimitArguments {
     pub fn limits(self) -> Limits {
         Limits {
-            clients: self.max_clients,
-            clients_per_address: self.max_clients_per_address.unwrap_or(self.max_clients),
+            clients: self.max_clients as usize,
+            clients_per_address: self.max_clients_per_address.unwrap_or(self.max_clients) as usize,
             handshake: self.handshake_timeout,
             message_bytes: self.max_message_size,
             messages_per_second: self.max_message_rate,
