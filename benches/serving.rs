@@ -374,8 +374,9 @@ impl Bench {
         let [cpu, memory] = [median(crowds, |crowd| crowd.cpu), median(crowds, |crowd| crowd.memory as f64)];
         let [p50, p99] = [median(crowds, |crowd| crowd.p50 as f64), median(crowds, |crowd| crowd.p99 as f64)]
             .map(|nanos| nanos / 1e3);
-        let lost: u64 = crowds.iter().map(|crowd| crowd.lost).sum();
-        let missed: u64 = crowds.iter().map(|crowd| crowd.missed).sum();
+        // Of the worst run.
+        let lost = crowds.iter().map(|crowd| crowd.lost).max().unwrap_or(0);
+        let missed = crowds.iter().map(|crowd| crowd.missed).max().unwrap_or(0);
         println!(
             "{clients:>3} clients  {who:<7} CPU {cpu:>5.2} s  memory at most {:>6.1} MB  lateness p50 {p50:>6.0} us, p99 {p99:>7.0} us  \
              {lost} lost, {missed} before the first",

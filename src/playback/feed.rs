@@ -13,9 +13,9 @@ pub trait Feed {
     /// Takes the state that [`peek`](Self::peek) announced.
     fn take_lookback(&mut self) -> Lookback;
 
-    /// The log time of the last message up to `time`, of those that are ready; `None` where there is none, or where
-    /// that is not known.
-    fn ready_until(&self, _time: Timestamp) -> Option<Timestamp> {
+    /// The log time of the last message up to `time`, of some that are ready; `None` where there is none, or where that is
+    /// not known.
+    fn last_ready_up_to(&self, _time: Timestamp) -> Option<Timestamp> {
         None
     }
 
@@ -59,38 +59,4 @@ pub struct Lookback {
     /// Whether this adds to the state that was given before: it took long to find, and the channels had no message
     /// since.
     pub late: bool,
-}
-
-impl<F: Feed + ?Sized> Feed for Box<F> {
-    fn peek(&mut self) -> Peek {
-        (**self).peek()
-    }
-
-    fn take_lookback(&mut self) -> Lookback {
-        (**self).take_lookback()
-    }
-
-    fn ready_until(&self, time: Timestamp) -> Option<Timestamp> {
-        (**self).ready_until(time)
-    }
-
-    fn take(&mut self) -> Option<Message> {
-        (**self).take()
-    }
-
-    fn next_pass(&mut self) {
-        (**self).next_pass();
-    }
-
-    fn seek(&mut self, to: Timestamp, back: bool) {
-        (**self).seek(to, back);
-    }
-
-    fn hurry(&mut self, hurries: bool) {
-        (**self).hurry(hurries);
-    }
-
-    fn passed_on(&mut self) {
-        (**self).passed_on();
-    }
 }

@@ -145,7 +145,7 @@ impl Feed for ReadAhead {
         self.lookback.take().unwrap_or_default()
     }
 
-    fn ready_until(&self, time: Timestamp) -> Option<Timestamp> {
+    fn last_ready_up_to(&self, time: Timestamp) -> Option<Timestamp> {
         self.batch.iter().map(|message| message.log_time).take_while(|log_time| *log_time <= time).last()
     }
 

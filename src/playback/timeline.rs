@@ -18,8 +18,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// without end within an instant.
 const SHORTEST_PASS: Duration = Duration::from_millis(1);
 
-/// Messages that are due within this time of each other are handed out together, when the last of them is due: as one
-/// write to each client, which takes about as long, instead of one for each.
+/// Messages that are due within this time of each other are handed out together, when the last of them is due: so they need
+/// not be written to each client one by one, which takes about as long.
 const TOGETHER: Duration = Duration::from_micros(20);
 
 /// How many messages, and bytes of them, one [`Timeline::poll`] hands out, so that commands are heard in
@@ -599,10 +599,10 @@ impl<F: Feed> Timeline<F> {
         (due > now).then_some(Wake::At(due))
     }
 
-    /// Puts off the message that is due then until those are due as well that follow soon after it.
+    /// Puts off what is to be done then until those messages are due as well that are ready and follow soon after it.
     fn wait_for_company(&self, wake: Wake) -> Wake {
         let (Wake::At(due), Mode::Running { clock, .. }) = (wake, self.mode) else { return wake };
-        let last = self.feed.ready_until(clock.time_at(due + TOGETHER));
+        let last = self.feed.last_ready_up_to(clock.time_at(due + TOGETHER));
         Wake::At(last.and_then(|last| clock.instant_of(last)).unwrap_or(due).max(due))
     }
 

@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 pub(super) use batch::Batch;
 use lag::Lag;
 pub use lateness::Lateness;
-pub(super) use pen::Wrote;
-use pen::{LARGE, Load, Pen};
+pub(super) use pen::{LARGE, Wrote};
+use pen::{Load, Pen};
 pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
 
@@ -189,7 +189,8 @@ impl Outbox {
 
     fn limit(&self) -> usize {
         let most = if self.loses_nothing() { LOSSLESS_LIMIT } else { usize::MAX };
-        self.limit.load(Ordering::Relaxed).min(most)
+        // With no room at all nothing would ever be taken.
+        self.limit.load(Ordering::Relaxed).clamp(1, most)
     }
 
     /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already. That
@@ -243,7 +244,7 @@ impl Outbox {
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
     /// before that, and `now` is when it is. Where something was queued, who called has to see to it that it is
-    /// written ([`write_through`](Self::write_through), [`write_light`](Self::write_light), [`wake`](Self::wake)).
+    /// written ([`write_light`](Self::write_light), [`wake`](Self::wake)).
     pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) -> Delivery {
         let mut state = self.lock();
         if state.closing {
@@ -641,10 +642,9 @@ impl State {
     /// Whether what comes out next, with this sequence number, is not to be written together with what is in the batch
     /// already ([`Load`]).
     fn is_too_much(&mut self, sequence: u64, batch: &Batch, load: Load) -> bool {
-        let much = batch.bytes() > LARGE;
         match load {
-            Load::Light => much || self.first_bytes(sequence) > LARGE,
-            Load::Any => much && self.first_bytes(sequence) > LARGE,
+            Load::UpTo(most) => batch.bytes() > most || self.first_bytes(sequence) > most,
+            Load::Any => batch.bytes() > LARGE && self.first_bytes(sequence) > LARGE,
         }
     }
 

@@ -14,7 +14,7 @@ use super::catalog::Catalog;
 use super::control;
 use super::happenings::{Happening, Happenings};
 use super::latest::Latest;
-use super::outbox::{Outbox, SubscribeError};
+use super::outbox::{LARGE, Outbox, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
@@ -24,6 +24,10 @@ use crate::time::Timestamp;
 /// For how many clients the scheduler itself writes what is small to the socket. For more, that would delay the last
 /// ones; each further one is served by whoever waits for it.
 const WRITTEN_LIGHT: usize = 64;
+
+/// What is no larger than this the scheduler writes itself to a sole viewer, in bytes: that takes no longer than waking
+/// somebody else.
+const LIGHT_FOR_ONE: usize = 256 * 1024;
 
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -395,18 +399,14 @@ impl State {
 
     /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
     fn write(&self, filled: usize) {
-        let alone = self.viewers.len() == 1;
+        let light = if self.viewers.len() == 1 { LIGHT_FOR_ONE } else { LARGE };
         let mut rest = self.viewers.values().filter(|viewer| viewer.filled);
-        if alone {
-            rest.for_each(|viewer| viewer.outbox.write_through());
-            return;
-        }
         // For the others somebody else writes meanwhile.
         let others = filled.saturating_sub(WRITTEN_LIGHT);
         rest.by_ref().take(others).for_each(|viewer| viewer.outbox.wake());
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
         // is due meanwhile waits for these.
-        rest.filter(|viewer| !viewer.outbox.write_light()).for_each(|viewer| viewer.outbox.wake());
+        rest.filter(|viewer| !viewer.outbox.write_light(light)).for_each(|viewer| viewer.outbox.wake());
     }
 }
 

@@ -73,7 +73,7 @@ impl Feed for Memory {
         Lookback { messages, last, late: false }
     }
 
-    fn ready_until(&self, time: Timestamp) -> Option<Timestamp> {
+    fn last_ready_up_to(&self, time: Timestamp) -> Option<Timestamp> {
         let rest = self.messages[self.next..].iter().map(|message| message.log_time);
         rest.take_while(|log_time| *log_time <= time).last()
     }

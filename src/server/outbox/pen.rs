@@ -10,13 +10,13 @@ use super::batch::{Batch, Written};
 use crate::server::wire::Wire;
 
 /// A message or frame of more bytes is a large one.
-pub(super) const LARGE: usize = 64 * 1024;
+pub(in crate::server) const LARGE: usize = 64 * 1024;
 
 /// What is to be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Load {
-    /// What comes before the first large message or frame, and no more than a large one has.
-    Light,
+    /// What comes before the first message or frame of more bytes than that, and about as many in all.
+    UpTo(usize),
     /// Whatever comes; but of two large ones each has a turn of its own, so that other clients have theirs between.
     Any,
 }
@@ -58,24 +58,13 @@ impl Outbox {
         self.write(&mut self.pen(), Load::Any)
     }
 
-    /// Writes what was queued right now, where nobody else is writing and the socket takes it; what is left is
-    /// written by whoever waits for that. For the scheduler, since waking somebody else takes time.
-    pub fn write_through(&self) {
-        if !self.write_at_once(Load::Any) {
-            self.wake();
-        }
-    }
-
-    /// As [`write_through`](Self::write_through), but only what is small, up to the first message that is large. Says
-    /// whether everything is written; where not, who called has to see to the rest.
-    pub fn write_light(&self) -> bool {
-        self.write_at_once(Load::Light)
-    }
-
-    fn write_at_once(&self, load: Load) -> bool {
+    /// Writes what was queued right now, where nobody else is writing and the socket takes it, up to the first message
+    /// or frame of more than `most` bytes. For the scheduler, since waking somebody else takes time. Says whether
+    /// everything is written; where not, who called has to [`wake`](Self::wake) the one who writes the rest.
+    pub fn write_light(&self, most: usize) -> bool {
         match self.pen.try_lock() {
             // An error is met again by the one who is woken, and told there.
-            Ok(mut pen) => matches!(self.write(&mut pen, load), Ok(Wrote::Everything)),
+            Ok(mut pen) => matches!(self.write(&mut pen, Load::UpTo(most)), Ok(Wrote::Everything)),
             Err(_) => false,
         }
     }
@@ -99,7 +88,7 @@ impl Outbox {
     fn write(&self, pen: &mut Pen, load: Load) -> io::Result<Wrote> {
         let Pen { batch, socket } = pen;
         let Some(socket) = socket else { return Ok(Wrote::Some) };
-        if load == Load::Light && !batch.is_written() {
+        if load != Load::Any && !batch.is_written() {
             // Nobody knows how large the rest is, and somebody waits already until the socket takes it.
             return Ok(Wrote::Some);
         }

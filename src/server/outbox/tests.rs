@@ -468,14 +468,14 @@ fn what_is_large_waits_for_its_turn_and_what_follows_it_too() {
     let sizes = [10, LARGE, LARGE + 1, 20, 2 * LARGE, 30];
     let events: Vec<Event> = (0..).zip(sizes).map(|(time, size)| event(0, time, size)).collect();
     deliver(&outbox, &events);
-    assert_eq!(next_sizes(&outbox, Load::Light), [10, LARGE]);
-    assert!(next_sizes(&outbox, Load::Light).is_empty());
+    assert_eq!(next_sizes(&outbox, Load::UpTo(LARGE)), [10, LARGE]);
+    assert!(next_sizes(&outbox, Load::UpTo(LARGE)).is_empty());
     // Of two large ones each has a turn of its own.
     assert_eq!(next_sizes(&outbox, Load::Any), [LARGE + 1, 20]);
-    assert!(next_sizes(&outbox, Load::Light).is_empty());
+    assert!(next_sizes(&outbox, Load::UpTo(LARGE)).is_empty());
     assert_eq!(next_sizes(&outbox, Load::Any), [2 * LARGE, 30]);
     outbox.push(Bytes::from(vec![0; LARGE + 1]));
-    assert!(next_sizes(&outbox, Load::Light).is_empty());
+    assert!(next_sizes(&outbox, Load::UpTo(LARGE)).is_empty());
     assert!(!outbox.lock().is_empty());
 }
 
@@ -507,11 +507,11 @@ async fn what_is_half_written_is_finished_by_who_waits_for_it() {
     let (mut client, wire) = connection().await;
     outbox.connect(Arc::clone(&wire));
     deliver(&outbox, &[event(0, 1, 10)]);
-    assert!(outbox.write_light());
+    assert!(outbox.write_light(LARGE));
     deliver(&outbox, &[event(0, 2, HUGE), event(0, 3, 20)]);
     assert_eq!(outbox.write_some().unwrap(), Wrote::Some);
     let written = outbox.written();
-    assert!(!outbox.write_light());
+    assert!(!outbox.write_light(LARGE));
     assert_eq!(outbox.written(), written);
     outbox.finish(frame::text("end"));
     let writing = tokio::spawn(drain(Arc::clone(&outbox), wire));
