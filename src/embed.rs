@@ -477,7 +477,7 @@ impl Server {
     /// Gives every client what waits for it, closes the connections, and ends. A client that takes nothing for ten
     /// seconds is given up. Gives what became of the messages.
     pub async fn finish(mut self) -> Vec<Counts> {
-        self.replay.finish().await;
+        self.replay.finish(true).await;
         self.counts()
     }
 

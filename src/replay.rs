@@ -415,6 +415,11 @@ impl Replay {
         *self.server.presence().borrow()
     }
 
+    /// Hears of clients that come, subscribe and go.
+    pub fn watch_presence(&self) -> watch::Receiver<Presence> {
+        self.server.presence()
+    }
+
     /// What was sent and dropped so far, to all clients together.
     pub fn traffic(&self) -> Traffic {
         self.server.traffic()
@@ -457,11 +462,11 @@ impl Replay {
     }
 
     /// Gives every client what waits for it, then closes the connections and ends. A client that takes nothing
-    /// for ten seconds is given up.
+    /// for ten seconds is given up. They are told that the recording is `over`, or else that it was stopped.
     ///
     /// Where this takes too long, it can be dropped, and the rest [stopped](Self::stop).
-    pub async fn finish(&mut self) -> Traffic {
-        self.server.finish().await
+    pub async fn finish(&mut self, over: bool) -> Traffic {
+        self.server.finish(over).await
     }
 
     /// Hears of what happens from now on.

@@ -168,7 +168,10 @@ enum Shutdown {
     /// They go on.
     No,
     /// They end once their clients got everything that waits for them. May still become [`Shutdown::Now`].
-    WhenSent,
+    WhenSent {
+        /// Since the recording is over, and not because somebody wants the end.
+        over: bool,
+    },
     /// They end now.
     Now,
 }
@@ -259,11 +262,11 @@ impl Server {
     }
 
     /// Gives every client what waits for it, closes the connections, and ends. A client that takes nothing
-    /// for ten seconds is given up.
+    /// for ten seconds is given up. They are told that the recording is `over`, or else that the server was stopped.
     ///
     /// Where this takes too long, it can be dropped, and the server [stopped](Self::stop).
-    pub async fn finish(&mut self) -> Traffic {
-        self.end(Shutdown::WhenSent).await
+    pub async fn finish(&mut self, over: bool) -> Traffic {
+        self.end(Shutdown::WhenSent { over }).await
     }
 
     /// Closes the connections now, with a close frame for who takes it within two seconds, and ends.

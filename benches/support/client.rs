@@ -225,8 +225,12 @@ impl Client {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // Where there was enough to fill it, there is more to come.
-        self.read = if count == most { (self.read * 2).min(READ_MANY) } else { READ_FEW };
+        if count == most {
+            // There is more to come.
+            self.read = (self.read * 2).min(READ_MANY);
+        } else if count < READ_FEW {
+            self.read = READ_FEW;
+        }
         self.end += count;
         self.bytes += count as u64;
         Ok(())

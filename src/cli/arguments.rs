@@ -137,7 +137,7 @@ pub(super) struct Playback {
     pub start_offset: Duration,
 
     /// Play that much of the recording (seconds, or like 1m30s).
-    #[arg(long, value_name = "S", value_parser = parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "S", value_parser = longer_than_nothing, allow_hyphen_values = true)]
     pub playback_duration: Option<Duration>,
 
     /// Play until this recorded time: seconds since 1970 (1717236010 or 1717236010.5), or a date with a zone, such as

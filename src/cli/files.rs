@@ -8,19 +8,50 @@ use anyhow::Context as _;
 
 use super::Failure;
 
+/// What a file is that is written: what names it, and what those of runs before look like.
+pub(super) struct Form {
+    /// The option that names it.
+    pub option: &'static str,
+    /// What it is called.
+    pub what: &'static str,
+    /// What its JSON object has.
+    pub keys: &'static [&'static str],
+}
+
+impl Form {
+    /// Whether that is what this file is, or nothing yet.
+    fn is_of(&self, path: &Path) -> bool {
+        let size = path.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        let is_one = |text: Vec<u8>| {
+            serde_json::from_slice::<serde_json::Value>(&text)
+                .is_ok_and(|value| self.keys.iter().all(|key| value.get(key).is_some()))
+        };
+        size == 0 || (size <= LARGEST && std::fs::read(path).is_ok_and(is_one))
+    }
+}
+
+/// No file that fgplay writes is larger, in bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
 /// A file that is to be written. What is no regular file, such as a device or a pipe, is written to as it is; a
 /// regular one is replaced as a whole.
 pub(super) struct Output {
     path: PathBuf,
-    /// What named it.
-    option: &'static str,
+    form: &'static Form,
     /// The regular file that is replaced: behind links, if there are any.
     replaced: Option<PathBuf>,
 }
 
 impl Output {
-    /// Refuses what is one of the recordings.
-    pub fn new(path: &Path, option: &'static str, recordings: &[PathBuf]) -> Result<Self, Failure> {
+    /// Refuses what is there already and is no such file: somebody else's would be lost.
+    pub fn new(path: &Path, form: &'static Form, recordings: &[PathBuf]) -> Result<Self, Failure> {
+        let refuse = |why: &str| {
+            let Form { option, .. } = form;
+            Err(Failure::WrongArguments(anyhow::anyhow!(
+                "{option} {}: {why}; name another file",
+                path.display()
+            )))
+        };
         let target = std::fs::canonicalize(path);
         let is_target = |recording: &PathBuf| {
             target.as_ref().is_ok_and(|target| {
@@ -28,24 +59,30 @@ impl Output {
             })
         };
         if recordings.iter().any(is_target) {
-            return Err(Failure::WrongArguments(anyhow::anyhow!(
-                "{option} {}: this is a recording that is to be played, and would be lost; name another file",
-                path.display()
-            )));
+            return refuse("this is a recording that is to be played, and would be lost");
         }
         let replaced = match target {
-            Ok(target) => target.is_file().then_some(target),
+            _ if is_stream(path) => None,
+            Ok(target) if target.is_dir() => return refuse("this is a directory"),
+            Ok(target) if target.is_file() => {
+                if !form.is_of(&target) {
+                    return refuse(&format!("this file is there already, and is no {} of fgplay", form.what));
+                }
+                Some(target)
+            }
+            Ok(_) => None,
             // A link to what does not exist is written through.
             Err(_) => path.symlink_metadata().is_err().then(|| path.to_owned()),
         };
-        Ok(Output { path: path.to_owned(), option, replaced })
+        Ok(Output { path: path.to_owned(), form, replaced })
     }
 
     /// Removes the file of a run before, so that nobody takes it for that of this one, and sees whether there can be
     /// a new one: it may be long until it is written.
     pub fn prepare(&self) -> anyhow::Result<()> {
         let Some(path) = &self.replaced else { return Ok(()) };
-        self.remove().with_context(|| format!("can't replace {} ({})", self.path.display(), self.option))?;
+        self.remove()
+            .with_context(|| format!("can't replace {} ({})", self.path.display(), self.form.option))?;
         let other = other_name(path);
         let tried = create(&other).and_then(|_| std::fs::remove_file(&other));
         tried.with_context(|| self.cant_write())
@@ -60,17 +97,26 @@ impl Output {
     }
 
     fn cant_write(&self) -> String {
-        format!("can't write {} ({})", self.path.display(), self.option)
+        format!("can't write {} ({})", self.path.display(), self.form.option)
     }
 
     /// Writes it: a regular file under another name first, so that who waits for it never finds a part.
     pub fn write(&self, text: &str) -> anyhow::Result<()> {
         let written = match &self.replaced {
             Some(path) => write_whole(path, text),
-            None => std::fs::write(&self.path, text),
+            None => append(&self.path, text),
         };
         written.with_context(|| self.cant_write())
     }
+}
+
+/// Whether this is what somebody has opened already, such as /dev/stdout: others may write to it as well.
+fn is_stream(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|stream| path.starts_with(stream))
+}
+
+fn append(path: &Path, text: &str) -> io::Result<()> {
+    File::options().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
 /// Where a file is written before it gets its name.

@@ -35,9 +35,11 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// What ends so soon needs no word.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// The options that name files to be written.
-const READY_FILE: &str = "--ready-file";
-const REPORT: &str = "--report";
+/// The files that are written.
+const READY_FILE: files::Form =
+    files::Form { option: "--ready-file", what: "ready file", keys: &["event", "url", "port"] };
+const REPORT: files::Form =
+    files::Form { option: "--report", what: "report", keys: &["version", "outcome", "exit_code"] };
 
 /// Plays recordings until they are over or the user stops it.
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
@@ -47,11 +49,11 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     descriptors::take_all();
     let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
     let (playback, server) = (&arguments.playback, &arguments.server);
-    let output = |path: &Option<PathBuf>, option| {
-        path.as_deref().map(|path| files::Output::new(path, option, paths)).transpose()
+    let output = |path: &Option<PathBuf>, form| {
+        path.as_deref().map(|path| files::Output::new(path, form, paths)).transpose()
     };
     let (ready_file, report_file) =
-        (output(&server.ready_file, READY_FILE)?, output(&playback.report, REPORT)?);
+        (output(&server.ready_file, &READY_FILE)?, output(&playback.report, &REPORT)?);
     // Before anything takes long, and before the files of another fgplay could be taken for old ones.
     let port = runtime.block_on(reserve(&server.host, server.port))?;
     ready_file.iter().chain(&report_file).try_for_each(files::Output::prepare)?;
@@ -477,14 +479,15 @@ async fn play(
         () = progress.follow(replay) => End::Over,
     };
     progress.finish();
-    let viewers = replay.presence().clients;
+    let presence = replay.watch_presence();
+    let viewers = || presence.borrow().clients;
     if matches!(end, End::Over | End::Drained) {
         let linger = limits.linger.map(|linger| tokio::time::Instant::now() + linger);
         tokio::select! {
-            traffic = replay.finish() => return (end, traffic),
+            traffic = replay.finish(end == End::Over) => return (end, traffic),
             // The user does not want to wait until everybody has everything.
             _ = signals.next() => end = End::Stopped,
-            never = waiting(viewers, limits.linger, "Ctrl-C ends it") => match never {},
+            never = waiting(&viewers, limits.linger, "Ctrl-C ends it") => match never {},
             () = until(deadline) => end = End::TimedOut(limits.timeout.unwrap_or_default()),
             () = until(linger) => {
                 tracing::warn!("--linger is over, and not every client has taken what waited for it");
@@ -496,7 +499,7 @@ async fn play(
     }
     let traffic = tokio::select! {
         traffic = replay.stop() => traffic,
-        never = waiting(viewers, Some(GOODBYE), "Ctrl-C again ends at once") => match never {},
+        never = waiting(&viewers, Some(GOODBYE), "Ctrl-C ends it at once") => match never {},
         // Asked twice, it does not wait for anybody any more.
         _ = signals.next() => {
             end = End::Abandoned;
@@ -507,9 +510,9 @@ async fn play(
 }
 
 /// Says what it waits for, where that takes more than a moment. Never comes to an end itself.
-async fn waiting(viewers: usize, at_most: Option<Duration>, how_to_end: &str) -> Infallible {
+async fn waiting(viewers: &dyn Fn() -> usize, at_most: Option<Duration>, how_to_end: &str) -> Infallible {
     tokio::time::sleep(MOMENT).await;
-    tracing::info!("{}; {how_to_end}", wait_text(viewers, at_most));
+    tracing::info!("{}; {how_to_end}", wait_text(viewers(), at_most));
     std::future::pending().await
 }
 

@@ -61,6 +61,9 @@ fn detect_head(head: &[u8]) -> Result<Kind, String> {
     if head.starts_with(::mcap::MAGIC) {
         return Ok(Kind::Mcap);
     }
+    if ::mcap::MAGIC.starts_with(head) {
+        return Err("this is the start of an MCAP file, cut off within its first bytes".into());
+    }
     if head.starts_with(b"\x89MCAP") {
         return Err("this is MCAP of a version other than 0, which is the only one known".into());
     }
@@ -111,6 +114,7 @@ mod tests {
             (b"\x1f\x8b\x08", "gzip"),
             (b"SQLite format 3\0", "rosbag2"),
             (b"\x89MCAP1\r\n", "version"),
+            (b"\x89MCAP", "cut off"),
             (b"\0\0\0\0", "zeros"),
             (b"[{\"topic\": 1}]", "array"),
             (b"hello\n", "text"),

@@ -30,6 +30,9 @@ use crate::foxglove::Subprotocol;
 /// How much the WebSocket library may have to answer to pings that the client sends without reading, in bytes.
 const UNANSWERED_LIMIT: usize = 64 * 1024;
 
+/// What clients are told where somebody ends it.
+const STOPPED: &str = "fgplay was stopped";
+
 /// How long it takes at the most to close a connection whose client is not to get everything: what is being written,
 /// the close frame, and the client's part of the handshake.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -185,16 +188,20 @@ impl Session<'_> {
                 self.hang_up(None, writing, deadline).await;
                 (reason, false)
             }
-            End::Shutdown(Shutdown::WhenSent) => {
-                let reason = "the recording is over";
-                self.outbox.finish(frame::close(CloseCode::Normal, reason));
+            End::Shutdown(Shutdown::WhenSent { over }) => {
+                let (code, reason) = if over {
+                    (CloseCode::Normal, "the recording is over")
+                } else {
+                    (CloseCode::GoingAway, STOPPED)
+                };
+                self.outbox.finish(frame::close(code, reason));
                 let sent = self.everything_sent(writing).await;
                 deadline = in_close_time();
                 let written = sent.is_ok();
                 (sent.map_or_else(|why| format!("{reason}; {why}"), |()| reason.to_owned()), written)
             }
             End::Shutdown(_) => {
-                let reason = "fgplay was stopped".to_owned();
+                let reason = STOPPED.to_owned();
                 let last = frame::close(CloseCode::GoingAway, &reason);
                 (reason, self.hang_up(Some(last), writing, deadline).await)
             }

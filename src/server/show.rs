@@ -597,9 +597,10 @@ mod tests {
             }
         }
         for viewer in state.viewers.values() {
-            while viewer.outbox.taken() < 100 {
+            for _ in 0..100 {
                 viewer.outbox.take_batch(&mut Batch::default());
             }
+            assert_eq!(viewer.outbox.taken(), 100);
             assert_eq!(viewer.outbox.counts().offered_bytes, 100 * 10);
         }
     }

@@ -1,5 +1,6 @@
 //! Recordings as fixtures of tests: runs that repeat, begin when all are there, and end in bounded time.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use crate::client::{Client, Received, messages};
@@ -27,6 +28,10 @@ async fn stream(url: String, slow: bool) -> Vec<Received> {
         }
     }
 }
+
+/// What runs before have left.
+const OLD_READY_FILE: &str = r#"{"event":"ready","port":1,"url":"ws://127.0.0.1:1/"}"#;
+const OLD_REPORT: &str = r#"{"exit_code":0,"outcome":"over","version":"0.1.0"}"#;
 
 #[tokio::test]
 async fn runs_give_every_client_the_same_in_the_same_order() {
@@ -125,7 +130,7 @@ fn the_ready_file_says_where_to_connect() {
     let recording = ticks(20);
     let folder = tempfile::tempdir().unwrap();
     let ready = folder.path().join("ready.json");
-    std::fs::write(&ready, "of a run before").unwrap();
+    std::fs::write(&ready, OLD_READY_FILE).unwrap();
     let path = recording.path().to_str().unwrap();
     let server = Server::start([path, "--ready-file", ready.to_str().unwrap()]);
     // It may be written a moment after the line on stdout.
@@ -148,7 +153,7 @@ fn the_ready_file_says_where_to_connect() {
         assert_eq!((code, stdout.as_str()), (Some(1), ""));
         assert!(stderr.contains(&format!("/no/such/folder/file ({option})")), "{stderr}");
     }
-    std::fs::write(&ready, "of a run before").unwrap();
+    std::fs::write(&ready, OLD_READY_FILE).unwrap();
     let ready = ready.to_str().unwrap();
     assert_eq!(run(["/no/such/recording", "--port", "0", "--ready-file", ready]).0, Some(1));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -189,7 +194,7 @@ fn what_is_no_regular_file_is_written_to_as_it_is() {
     let path = recording.path().to_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let [target, link, null] = ["target", "link", "null"].map(|name| folder.path().join(name));
-    std::fs::write(&target, "old").unwrap();
+    std::fs::write(&target, "").unwrap();
     std::os::unix::fs::symlink(&target, &link).unwrap();
     std::os::unix::fs::symlink("/dev/null", &null).unwrap();
     for report in [&link, &null] {
@@ -200,6 +205,56 @@ fn what_is_no_regular_file_is_written_to_as_it_is() {
     let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&target).unwrap()).unwrap();
     assert_eq!(told["exit_code"], 0);
     assert!(!std::path::Path::new("/dev/null").is_file());
+}
+
+#[test]
+fn what_somebody_else_has_written_is_not_replaced() {
+    let recording = ticks(20);
+    let folder = tempfile::tempdir().unwrap();
+    let (notes, path) = (folder.path().join("notes"), recording.path().to_str().unwrap());
+    for text in ["{}", "a note\n", OLD_READY_FILE, OLD_REPORT] {
+        std::fs::write(&notes, text).unwrap();
+        for (option, own) in [("--ready-file", OLD_READY_FILE), ("--report", OLD_REPORT)] {
+            if text == own {
+                continue;
+            }
+            let (code, _, stderr) = run([path, "--port", "0", option, notes.to_str().unwrap()]);
+            assert_eq!(code, Some(2), "{stderr}");
+            assert!(stderr.contains(option) && stderr.contains("is there already"), "{stderr}");
+            assert_eq!(std::fs::read_to_string(&notes).unwrap(), text);
+        }
+    }
+    let (code, _, stderr) = run([path, "--port", "0", "--ready-file", folder.path().to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("this is a directory"), "{stderr}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_to_stdout_comes_behind_what_is_there() {
+    let recording = ticks(2);
+    let mut stdout = tempfile::NamedTempFile::new().unwrap();
+    writeln!(stdout, "before").unwrap();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_fgplay"))
+        .arg(recording.path())
+        .args([
+            "--port",
+            "0",
+            "--start",
+            "now",
+            "--rate",
+            "max",
+            "--at-end",
+            "exit",
+            "--report",
+            "/dev/stdout",
+        ])
+        .stdout(std::fs::OpenOptions::new().append(true).open(stdout.path()).unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let text = std::fs::read_to_string(stdout.path()).unwrap();
+    assert!(text.starts_with("before\n") && text.contains("\"outcome\": \"over\""), "{text}");
 }
 
 #[tokio::test]
@@ -213,7 +268,7 @@ async fn lingering_ends() {
     assert_eq!(code, Some(3), "{stderr}");
     assert!(stderr.contains("--linger is over"), "{stderr}");
     // It does not take the goodbye either, and who waits is told what for.
-    assert!(stderr.contains("waiting up to 2.0s for 1 viewer; Ctrl-C again ends at once"), "{stderr}");
+    assert!(stderr.contains("waiting up to 2.0s for 1 viewer; Ctrl-C ends it at once"), "{stderr}");
     drop(client);
 }
 
@@ -228,7 +283,7 @@ async fn who_terminates_it_lets_clients_take_what_waits_for_them() {
     client.message().await;
     server.signal("TERM");
     let rest = client.rest().await;
-    assert!(matches!(rest.last(), Some(Received::Closed { code: 1000, .. })), "{:?}", rest.last());
+    assert!(matches!(rest.last(), Some(Received::Closed { code: 1001, .. })), "{:?}", rest.last());
     assert_eq!(server.wait().0, Some(0));
 }
 
@@ -283,7 +338,7 @@ fn a_report_says_why_it_failed() {
     let recording = ticks(5);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
-    std::fs::write(&path, "of a run before").unwrap();
+    std::fs::write(&path, OLD_REPORT).unwrap();
     let report = path.to_str().unwrap();
     let recording = recording.path().to_str().unwrap();
     let (code, ..) = run([recording, "--port", "0", "--timeout", "0.1", "--report", report]);

@@ -151,11 +151,21 @@ impl ServerArguments {
         };
         let origins = match &self.allow_origin[..] {
             [] => None,
-            patterns => Some(Origins::new(patterns).context("--allow-origin")),
+            patterns => Some(origins(patterns)),
         };
         Ok(Access {
             token: token.transpose().map_err(Failure::WrongArguments)?,
             origins: origins.transpose().map_err(Failure::WrongArguments)?,
         })
     }
+}
+
+/// The sites of these patterns. Of one without a scheme nobody would ever be let in.
+fn origins(patterns: &[String]) -> anyhow::Result<Origins> {
+    let is_complete =
+        |pattern: &&String| pattern.contains("://") || pattern.contains("**") || *pattern == "null";
+    if let Some(pattern) = patterns.iter().find(|pattern| !is_complete(pattern)) {
+        anyhow::bail!("--allow-origin {pattern}: a site has its scheme in front, as in https://{pattern}");
+    }
+    Origins::new(patterns).context("--allow-origin")
 }

@@ -84,6 +84,25 @@ fn every_pass_brings_every_message_in_order() {
 }
 
 #[test]
+fn what_is_ready_is_told_up_to_a_time() {
+    let mut fixture = Fixture::new(2000, 10_000_000);
+    // The first batches are small.
+    for _ in 0..600 {
+        fixture.peek();
+        fixture.feed.take().unwrap();
+    }
+    let micros = |time: u64| Timestamp::from_nanos(time * 1000);
+    for _ in 0..2 {
+        assert_eq!(fixture.peek(), Peek::Message(micros(600)));
+        assert_eq!(fixture.feed.last_ready_up_to(micros(599)), None);
+        assert_eq!(fixture.feed.last_ready_up_to(micros(600)), Some(micros(600)));
+        let between = Timestamp::from_nanos(603_999);
+        assert_eq!(fixture.feed.last_ready_up_to(between), Some(micros(603)));
+        assert!(fixture.feed.last_ready_up_to(Timestamp::MAX) > Some(micros(603)));
+    }
+}
+
+#[test]
 fn after_a_seek_nothing_from_before_it_comes() {
     let mut fixture = Fixture::new(2000, 10_000);
     for target in [1500, 3, 1999, 0, 700] {

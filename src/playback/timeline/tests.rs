@@ -118,7 +118,12 @@ struct Player {
 
 impl Player {
     fn new(times: &[u64], factor: f64, repeat: Repeat) -> Self {
-        let times: Vec<u64> = times.iter().map(|time| time * MS).collect();
+        Self::with_unit(MS, times, factor, repeat)
+    }
+
+    /// The times are in units of so many nanoseconds.
+    fn with_unit(unit: u64, times: &[u64], factor: f64, repeat: Repeat) -> Self {
+        let times: Vec<u64> = times.iter().map(|time| time * unit).collect();
         let range = Range { start: nanos(times[0]), end: nanos(times[times.len() - 1]) };
         let rate = Rate::new(factor).unwrap();
         Self::with_options(&times, TimelineOptions { rate, repeat, ..TimelineOptions::new(range) })
@@ -555,6 +560,7 @@ fn time_stands_while_those_who_listen_take_no_more() {
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
+    Seek(u64),
     Hiccup(Vec<bool>),
     Command(Command),
 }
@@ -565,7 +571,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop::collection::vec(any::<bool>(), 0..6).prop_map(Step::Hiccup),
         1 => Just(Step::Command(Command::Play)),
         1 => Just(Step::Command(Command::Pause)),
-        1 => (0..1200u64).prop_map(|time| Step::Command(Command::Seek(nanos(time * MS)))),
+        1 => (0..1200u64).prop_map(Step::Seek),
         1 => Just(Step::Command(Command::Toggle)),
         1 => (0..5u64).prop_map(|count| Step::Command(Command::Step(count))),
         1 => Just(Step::Command(Command::StepBack)),
@@ -584,9 +590,11 @@ proptest! {
         mut times in prop::collection::vec(0..1000u64, 1..40),
         steps in prop::collection::vec(step(), 0..60),
         repeat in prop_oneof![Just(Repeat::Times(1)), Just(Repeat::Times(3)), Just(Repeat::Forever)],
+        // Also where many are due together.
+        unit in prop_oneof![Just(MS), Just(7_000)],
     ) {
         times.sort_unstable();
-        let mut player = Player::new(&times, 1.0, repeat);
+        let mut player = Player::with_unit(unit, &times, 1.0, repeat);
         let range = player.timeline.options.range;
         let all = player.timeline.feed.messages.clone();
         let mut now = player.start;
@@ -640,7 +648,10 @@ proptest! {
         for step in steps {
             let mut events = Vec::new();
             match step {
-                Step::Pass(time) => now += millis(time),
+                Step::Pass(time) => now += Duration::from_nanos(time * unit),
+                Step::Seek(time) => {
+                    player.timeline.apply(Command::Seek(nanos(time * unit)), now, &mut events);
+                }
                 Step::Hiccup(hiccups) => player.timeline.feed.hiccups = hiccups,
                 Step::Command(command) => player.timeline.apply(command, now, &mut events),
             }

@@ -1,5 +1,5 @@
 use std::io::IoSlice;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
@@ -33,9 +33,10 @@ fn deliver(outbox: &Outbox, events: &[Event]) {
     deliver_at(outbox, Timestamp::MIN, events);
 }
 
-/// As what happens after that position.
+/// As what happens after that position, and always at the same instant: so nobody was left without news for long.
 fn deliver_at(outbox: &Outbox, position: Timestamp, events: &[Event]) {
-    outbox.deliver(events, position, Instant::now());
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    outbox.deliver(events, position, *NOW);
 }
 
 /// An outbox that is subscribed to every channel, each under the id of the channel plus 100.
@@ -482,7 +483,8 @@ fn what_is_large_waits_for_its_turn_and_what_follows_it_too() {
 #[test]
 fn it_says_whether_something_waited_before() {
     let outbox = outbox(1 << 20);
-    let deliver = |time| outbox.deliver(&[event(0, time, 10)], Timestamp::MIN, Instant::now());
+    let now = Instant::now();
+    let deliver = |time| outbox.deliver(&[event(0, time, 10)], Timestamp::MIN, now);
     assert_eq!(deliver(1), Delivery { filled: true, behind: false });
     assert_eq!(deliver(2), Delivery { filled: true, behind: true });
     next_sizes(&outbox, Load::Any);
