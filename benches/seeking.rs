@@ -1,15 +1,15 @@
 //! How long it takes to open a recording of 2 GB, with an index and without, and to jump in it: from the request to
 //! the state before the new position and to the first message after it.
 
-#[allow(dead_code, reason = "each bench uses a part of it")]
+#[expect(dead_code, reason = "the bench of serving uses the rest")]
 #[path = "support/client.rs"]
 mod client;
 #[path = "support/decompress.rs"]
 mod decompress;
-#[allow(dead_code, reason = "each bench uses a part of it")]
+#[expect(dead_code, reason = "the bench of serving uses the rest")]
 #[path = "support/program.rs"]
 mod program;
-#[allow(dead_code, reason = "each bench uses a part of it")]
+#[expect(dead_code, reason = "the bench of serving uses the rest")]
 #[path = "support/shapes.rs"]
 mod shapes;
 

@@ -12,19 +12,16 @@
 //! `imu1k`.
 //! The figures are written to `target/bench/serving.json` as well.
 
-#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/client.rs"]
 mod client;
 #[path = "support/decompress.rs"]
 mod decompress;
 #[path = "support/limit.rs"]
 mod limit;
-#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/run.rs"]
 mod run;
-#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "support/shapes.rs"]
 mod shapes;
 #[path = "support/slow.rs"]

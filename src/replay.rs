@@ -412,7 +412,7 @@ impl Replay {
 
     /// Who is connected.
     pub fn presence(&self) -> Presence {
-        *self.server.presence().borrow()
+        *self.watch_presence().borrow()
     }
 
     /// Hears of clients that come, subscribe and go.

@@ -8,6 +8,9 @@ use anyhow::Context as _;
 
 use super::Failure;
 
+/// No file that fgplay writes is larger, in bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
 /// What a file is that is written: what names it, and what those of runs before look like.
 pub(super) struct Form {
     /// The option that names it.
@@ -30,9 +33,6 @@ impl Form {
     }
 }
 
-/// No file that fgplay writes is larger, in bytes.
-const LARGEST: u64 = 64 * 1024 * 1024;
-
 /// A file that is to be written. What is no regular file, such as a device or a pipe, is written to as it is; a
 /// regular one is replaced as a whole.
 pub(super) struct Output {
@@ -46,11 +46,8 @@ impl Output {
     /// Refuses what is there already and is no such file: somebody else's would be lost.
     pub fn new(path: &Path, form: &'static Form, recordings: &[PathBuf]) -> Result<Self, Failure> {
         let refuse = |why: &str| {
-            let Form { option, .. } = form;
-            Err(Failure::WrongArguments(anyhow::anyhow!(
-                "{option} {}: {why}; name another file",
-                path.display()
-            )))
+            let (option, path) = (form.option, path.display());
+            Err(Failure::WrongArguments(anyhow::anyhow!("{option} {path}: {why}; name another file")))
         };
         let target = std::fs::canonicalize(path);
         let is_target = |recording: &PathBuf| {

@@ -1,4 +1,4 @@
-//! Which memory is kept in use by the messages that wait.
+//! How much memory messages keep in use that are slices of it, for who sets a bound to that.
 
 use std::collections::HashMap;
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::client::{Client, Received, messages};
-use crate::program::{Server, run};
+use crate::program::{Server, fgplay, run};
 use crate::recordings::{START, ticks};
 
 fn demo() -> String {
@@ -28,6 +28,9 @@ async fn stream(url: String, slow: bool) -> Vec<Received> {
         }
     }
 }
+
+/// Plays it without waiting for anybody, and ends.
+const AT_ONCE: [&str; 6] = ["--start", "now", "--rate", "max", "--at-end", "exit"];
 
 /// What runs before have left.
 const OLD_READY_FILE: &str = r#"{"event":"ready","port":1,"url":"ws://127.0.0.1:1/"}"#;
@@ -54,18 +57,7 @@ async fn runs_give_every_client_the_same_in_the_same_order() {
 async fn playback_begins_when_all_wanted_topics_are_subscribed() {
     let recording = ticks(20);
     let path = recording.path().to_str().unwrap();
-    let server = Server::start([
-        path,
-        "--start",
-        "now",
-        "--rate",
-        "max",
-        "--at-end",
-        "exit",
-        "--wait-for-topics",
-        "/tick",
-        "/on*",
-    ]);
+    let server = Server::start([&[path, "--wait-for-topics", "/tick", "/on*"], &AT_ONCE[..]].concat());
     let mut first = Client::connect(&server.url).await;
     first.subscribe(&["/tick"]).await;
     let mut second = Client::connect(&server.url).await;
@@ -199,7 +191,7 @@ fn what_is_no_regular_file_is_written_to_as_it_is() {
     std::os::unix::fs::symlink("/dev/null", &null).unwrap();
     for report in [&link, &null] {
         let report = report.to_str().unwrap();
-        run([path, "--port", "0", "--start", "now", "--rate", "max", "--at-end", "exit", "--report", report]);
+        run([&[path, "--port", "0", "--report", report], &AT_ONCE[..]].concat());
     }
     assert!(link.symlink_metadata().unwrap().is_symlink() && null.symlink_metadata().unwrap().is_symlink());
     let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&target).unwrap()).unwrap();
@@ -235,23 +227,13 @@ fn a_report_to_stdout_comes_behind_what_is_there() {
     let recording = ticks(2);
     let mut stdout = tempfile::NamedTempFile::new().unwrap();
     writeln!(stdout, "before").unwrap();
-    let status = std::process::Command::new(env!("CARGO_BIN_EXE_fgplay"))
-        .arg(recording.path())
-        .args([
-            "--port",
-            "0",
-            "--start",
-            "now",
-            "--rate",
-            "max",
-            "--at-end",
-            "exit",
-            "--report",
-            "/dev/stdout",
-        ])
-        .stdout(std::fs::OpenOptions::new().append(true).open(stdout.path()).unwrap())
-        .status()
-        .unwrap();
+    let status = fgplay(
+        [&[recording.path().to_str().unwrap(), "--port", "0", "--report", "/dev/stdout"], &AT_ONCE[..]]
+            .concat(),
+    )
+    .stdout(std::fs::OpenOptions::new().append(true).open(stdout.path()).unwrap())
+    .status()
+    .unwrap();
     assert_eq!(status.code(), Some(0));
     let text = std::fs::read_to_string(stdout.path()).unwrap();
     assert!(text.starts_with("before\n") && text.contains("\"outcome\": \"over\""), "{text}");
