@@ -140,7 +140,7 @@ impl Feed for Shelf {
 
     fn hurry(&mut self, _: bool) {}
 
-    fn passed_on(&mut self) {}
+    fn passed_on(&mut self, _: &dyn Fn() -> bool) {}
 }
 
 /// A poll for each message, as when they are due one after the other.

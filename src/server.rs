@@ -10,6 +10,7 @@ mod assets;
 mod catalog;
 mod complaint;
 mod control;
+mod courtesy;
 mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzing;

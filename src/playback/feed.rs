@@ -32,8 +32,9 @@ pub trait Feed {
     /// Hears whether messages are taken as fast as they come from now on, or each in its time.
     fn hurry(&mut self, hurries: bool);
 
-    /// Hears that what was taken is passed on: reading more does not hold that up any more.
-    fn passed_on(&mut self);
+    /// Hears that what was taken is passed on, and may ask whether everything is, also what others do meanwhile: reading more
+    /// does not hold that up any more.
+    fn passed_on(&mut self, everything: &dyn Fn() -> bool);
 }
 
 /// What comes next in a [`Feed`].

@@ -176,8 +176,9 @@ impl Feed for ReadAhead {
         self.has_room = true;
     }
 
-    fn passed_on(&mut self) {
-        if std::mem::take(&mut self.has_room) {
+    fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
+        if self.has_room && (self.reader.is_short() || everything()) {
+            self.has_room = false;
             self.reader.wake(self.reader.state(), &self.pool);
         }
     }

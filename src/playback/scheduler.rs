@@ -28,6 +28,12 @@ pub trait Audience: Send + 'static {
         true
     }
 
+    /// Whether what was delivered is passed on, as far as it can be. Where not, who passes on the last of it tells the
+    /// scheduler so ([`Remote::go_on`]).
+    fn has_passed_on(&self) -> bool {
+        true
+    }
+
     /// Hears of a change of what the timeline does, after the events that led to it.
     fn changed(&mut self, position: &Position);
 }
@@ -152,7 +158,8 @@ impl Remote {
         self.send(Signal::Commands(self.id, commands, done));
     }
 
-    /// Lets the timeline go on that stood since its audience took no more.
+    /// Lets the timeline go on that stood since its audience took no more, or its feed that waited until everything was
+    /// passed on.
     pub fn go_on(&self) {
         self.send(Signal::GoOn(self.id));
     }
@@ -182,7 +189,7 @@ trait Driven: Send {
     fn is_stepping(&self) -> bool;
     fn steps(&self) -> u64;
     fn hold(&mut self, now: Instant);
-    fn passed_on(&mut self);
+    fn passed_on(&mut self, everything: &dyn Fn() -> bool);
 }
 
 impl<F: Feed + Send> Driven for Timeline<F> {
@@ -214,8 +221,8 @@ impl<F: Feed + Send> Driven for Timeline<F> {
         Timeline::hold(self, now);
     }
 
-    fn passed_on(&mut self) {
-        Timeline::passed_on(self);
+    fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
+        Timeline::passed_on(self, everything);
     }
 }
 
@@ -351,7 +358,7 @@ impl Driver {
             seat.audience.deliver(&self.events);
             self.events.clear();
         }
-        seat.timeline.passed_on();
+        seat.timeline.passed_on(&|| seat.audience.has_passed_on());
         seat.wake = match wake {
             Wake::At(at) => Some(at),
             Wake::Fed | Wake::Commanded => None,
@@ -412,6 +419,8 @@ mod tests {
     struct Metronome {
         next: u64,
         end: u64,
+        /// Hears whether everything is passed on.
+        passed_on: Option<Sender<bool>>,
     }
 
     impl Feed for Metronome {
@@ -450,7 +459,11 @@ mod tests {
 
         fn hurry(&mut self, _: bool) {}
 
-        fn passed_on(&mut self) {}
+        fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
+            if let Some(passed_on) = &self.passed_on {
+                passed_on.send(everything()).unwrap_or_default();
+            }
+        }
     }
 
     struct Listener(Sender<(Instant, Event)>);
@@ -481,7 +494,7 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         let range = Range { start: Timestamp::MIN, end: Timestamp::from_nanos(end * 1_000_000) };
         let options = TimelineOptions { rate: Rate::new(rate).unwrap(), ..TimelineOptions::new(range) };
-        let make = |_| Timeline::new(Metronome { next: 0, end }, options);
+        let make = |_| Timeline::new(Metronome { next: 0, end, passed_on: None }, options);
         (scheduler.drive(make, Box::new(Listener(sender))), receiver)
     }
 
@@ -514,6 +527,32 @@ mod tests {
         player.remote().command(Command::SetRate(Rate::new(1e6).unwrap()));
         let ended = events.iter().any(|(_, event)| matches!(event, Event::Ended(_)));
         assert!(ended);
+    }
+
+    /// Has passed on everything the second time that it is asked.
+    struct Hesitant(AtomicU64);
+
+    impl Audience for Hesitant {
+        fn deliver(&mut self, _: &[Event]) {}
+
+        fn has_passed_on(&self) -> bool {
+            self.0.fetch_add(1, Ordering::Relaxed) > 0
+        }
+
+        fn changed(&mut self, _: &Position) {}
+    }
+
+    #[test]
+    fn who_goes_on_lets_the_feed_hear_that_everything_is_passed_on() {
+        let scheduler = Scheduler::start().unwrap();
+        let range = Range { start: Timestamp::MIN, end: Timestamp::from_nanos(1_000_000) };
+        let (sender, heard) = mpsc::channel();
+        let feed = Metronome { next: 0, end: 1, passed_on: Some(sender) };
+        let make = |_| Timeline::new(feed, TimelineOptions::new(range));
+        let player = scheduler.drive(make, Box::new(Hesitant(AtomicU64::new(0))));
+        assert!(!heard.recv().unwrap());
+        player.remote().go_on();
+        assert!(heard.recv().unwrap());
     }
 
     #[test]
@@ -577,7 +616,8 @@ mod tests {
     fn steps_told(requests: &[&[Command]]) -> Vec<u64> {
         let scheduler = Scheduler::start().unwrap();
         let range = Range { start: Timestamp::MIN, end: Timestamp::from_nanos(9_000_000) };
-        let make = |_| Timeline::new(Metronome { next: 0, end: 9 }, TimelineOptions::new(range));
+        let make =
+            |_| Timeline::new(Metronome { next: 0, end: 9, passed_on: None }, TimelineOptions::new(range));
         // It is asked when the timeline joins, and with each request.
         let player = scheduler.drive(make, Box::new(Busy(1 + requests.len() as u64)));
         let (sender, told) = mpsc::channel();

@@ -360,9 +360,9 @@ impl<F: Feed> Timeline<F> {
         self.tick(now, events, wake)
     }
 
-    /// What the last poll gave is passed on.
-    pub fn passed_on(&mut self) {
-        self.feed.passed_on();
+    /// What the last poll gave is passed on ([`Feed::passed_on`]).
+    pub fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
+        self.feed.passed_on(everything);
     }
 
     /// When the clock shows `time`, where it runs and anybody waits for it.

@@ -5,6 +5,7 @@ mod batch;
 mod lag;
 mod lateness;
 mod pen;
+mod rest;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -21,6 +22,7 @@ use lag::Lag;
 pub use lateness::Lateness;
 pub(super) use pen::{LARGE, Wrote};
 use pen::{Load, Pen};
+pub(super) use rest::{Rest, RestWatch};
 pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
 
@@ -97,6 +99,8 @@ struct State {
     closing: bool,
     /// Nothing more is put in; once everything is taken out, the connection is over.
     finished: bool,
+    /// Its share in what is left to be written after a delivery.
+    rest: Option<Rest>,
     /// How many messages were taken out.
     taken: u64,
     counts: Counts,
@@ -165,6 +169,7 @@ impl Outbox {
             large: None,
             closing: false,
             finished: false,
+            rest: None,
             taken: 0,
             counts: Counts::default(),
             lateness: Lateness::default(),
@@ -199,7 +204,8 @@ impl Outbox {
         HELD_LIMIT.min(self.limit.load(Ordering::Relaxed))
     }
 
-    /// Calls this when there is room for more messages, after [`has_room`](Self::has_room) said that there is none.
+    /// Calls this when there is room for more messages, after [`has_room`](Self::has_room) said that there is none, or
+    /// when it gives up the last share of a [`Rest`] that somebody waits for.
     pub fn when_room(&self, room: Box<dyn Fn() + Send + Sync>) {
         // It is asked for once, when the client comes.
         self.room.set(room).unwrap_or_default();
@@ -210,7 +216,8 @@ impl Outbox {
         self.loses_nothing.store(nothing, Ordering::Relaxed);
     }
 
-    fn loses_nothing(&self) -> bool {
+    /// Whether nothing may be left out now.
+    pub fn loses_nothing(&self) -> bool {
         self.loses_nothing.load(Ordering::Relaxed)
     }
 
@@ -457,6 +464,7 @@ impl Outbox {
         state.closing = true;
         state.finished = true;
         self.tell_room(state);
+        self.give_up_rest(state);
         self.filled.notify_one();
     }
 
@@ -518,6 +526,24 @@ impl Outbox {
     /// How late messages were written so far.
     pub fn lateness(&self) -> Lateness {
         self.lock().lateness.clone()
+    }
+
+    /// Takes a share in what is left to be written, and keeps it until nothing is queued, or the socket takes nothing more
+    /// for now. Who called has to [`wake`](Self::wake) the one who writes after that.
+    pub fn take_share(&self, rest: Rest) {
+        let mut state = self.lock();
+        if !state.closing {
+            state.rest = Some(rest);
+        }
+    }
+
+    /// Nothing is left to be written for now.
+    fn give_up_rest(&self, state: &mut State) {
+        if state.rest.take().is_some_and(Rest::give_up)
+            && let Some(room) = self.room.get()
+        {
+            room();
+        }
     }
 
     /// Tells who waits for room that there is some: a half, so that playback does not stop and go with every

@@ -14,7 +14,7 @@ use super::catalog::Catalog;
 use super::control;
 use super::happenings::{Happening, Happenings};
 use super::latest::Latest;
-use super::outbox::{LARGE, Outbox, SubscribeError};
+use super::outbox::{LARGE, Outbox, RestWatch, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
@@ -124,6 +124,8 @@ struct State {
     time: Timestamp,
     /// The last message of each channel up to there, for who subscribes late.
     latest: Latest,
+    /// What is left to be written to those who are not behind.
+    rest: RestWatch,
 }
 
 struct Viewer {
@@ -180,6 +182,7 @@ impl Show {
             lossless: options.lossless,
             time: catalog.range.start,
             latest: Latest::new(catalog.channels.len()),
+            rest: RestWatch::default(),
         };
         let house = Arc::new(House {
             catalog: Arc::clone(catalog),
@@ -248,13 +251,10 @@ impl Show {
     pub fn leave(&self, id: u64) {
         let mut state = self.house.lock();
         state.viewers.remove(&id);
-        let lossless = state.lossless;
         drop(state);
         self.house.visits.send_modify(|visits| drop(visits.subscribers.remove(&id)));
-        if lossless {
-            // Perhaps it was the one that the others waited for.
-            self.remote().go_on();
-        }
+        // Perhaps it was the one that the others waited for.
+        self.remote().go_on();
     }
 
     /// Waits until the state at the start is known, for a while: who subscribes after that gets it in the order of
@@ -398,15 +398,23 @@ impl State {
     }
 
     /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
-    fn write(&self, filled: usize) {
+    fn write(&mut self, filled: usize) {
         let light = if self.viewers.len() == 1 { LIGHT_FOR_ONE } else { LARGE };
-        let mut rest = self.viewers.values().filter(|viewer| viewer.filled);
+        let mut rest = self.rest.share();
+        let mut leave = |viewer: &Viewer| {
+            if !viewer.behind && !self.lossless {
+                viewer.outbox.take_share(rest.get_or_insert_default().share());
+            }
+            viewer.outbox.wake();
+        };
+        let mut viewers = self.viewers.values().filter(|viewer| viewer.filled);
         // For the others somebody else writes meanwhile.
         let others = filled.saturating_sub(WRITTEN_LIGHT);
-        rest.by_ref().take(others).for_each(|viewer| viewer.outbox.wake());
+        viewers.by_ref().take(others).for_each(&mut leave);
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
         // is due meanwhile waits for these.
-        rest.filter(|viewer| !viewer.outbox.write_light(light)).for_each(|viewer| viewer.outbox.wake());
+        viewers.filter(|viewer| !viewer.outbox.write_light(light)).for_each(leave);
+        self.rest = rest.map_or_else(RestWatch::default, |rest| rest.watch());
     }
 }
 
@@ -478,6 +486,10 @@ impl Audience for Listener {
         // Asks each of them, so that each that can't tells when it can.
         !lossless
             || self.house.lock().viewers.values().fold(true, |all, viewer| viewer.outbox.has_room() & all)
+    }
+
+    fn has_passed_on(&self) -> bool {
+        self.house.lock().rest.is_written()
     }
 
     fn deliver(&mut self, events: &[Event]) {
@@ -570,6 +582,7 @@ mod tests {
             lossless: false,
             time: Timestamp::MIN,
             latest: Latest::new(1),
+            rest: RestWatch::default(),
         }
     }
 
@@ -582,6 +595,25 @@ mod tests {
             assert!(state.viewers.values().all(woken), "{viewers}");
             assert!(!state.viewers.values().any(woken), "{viewers}");
         }
+    }
+
+    #[test]
+    fn what_is_left_to_others_is_waited_for_but_not_for_who_is_behind() {
+        let mut crowd = state(3);
+        let mut deliver = |time| {
+            crowd.deliver(&[Event::Message(message(time), None)], Timestamp::MIN);
+            (crowd.rest.is_written(), crowd.viewers.values().map(|viewer| viewer.behind).collect::<Vec<_>>())
+        };
+        assert_eq!(deliver(1), (false, vec![false; 3]));
+        assert_eq!(deliver(2), (false, vec![true; 3]));
+        // Each gives up its share when it has nothing left.
+        crowd.viewers.values().for_each(|viewer| viewer.outbox.stop_messages());
+        crowd.viewers.values().for_each(|viewer| viewer.outbox.hang_up(None));
+        assert!(crowd.rest.is_written());
+        // Where nothing may be lost, time waits anyway.
+        let mut lossless = State { lossless: true, ..state(3) };
+        lossless.deliver(&[Event::Message(message(1), None)], Timestamp::MIN);
+        assert!(lossless.rest.is_written());
     }
 
     #[test]

@@ -164,6 +164,12 @@ impl Reader {
         self.state().limit = if hurries { limit.min(HURRIED_LIMIT) } else { limit };
     }
 
+    /// Whether less than half of what may be is kept ready.
+    pub fn is_short(&self) -> bool {
+        let state = self.state();
+        state.bytes < state.limit / 2
+    }
+
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;

@@ -98,7 +98,7 @@ impl Feed for Memory {
         self.hurries = hurries;
     }
 
-    fn passed_on(&mut self) {}
+    fn passed_on(&mut self, _: &dyn Fn() -> bool) {}
 }
 
 const MS: u64 = 1_000_000;

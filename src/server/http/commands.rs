@@ -110,7 +110,7 @@ mod tests {
         fn next_pass(&mut self) {}
         fn seek(&mut self, _: Timestamp, _: bool) {}
         fn hurry(&mut self, _: bool) {}
-        fn passed_on(&mut self) {}
+        fn passed_on(&mut self, _: &dyn Fn() -> bool) {}
     }
 
     fn command(action: Action, body: Value) -> Result<Command, String> {

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::pen::LARGE;
 use super::waiting::WaitingMessage;
 use crate::foxglove;
 use crate::recording::ChannelId;
 use crate::server::frame;
 use crate::time::Timestamp;
 
-/// A batch is full when it has so many bytes or parts. Linux takes 1024 parts in one write.
+/// A batch is full when it has so many bytes, beside what is large, or parts. Linux takes 1024 parts in one write.
 const FULL_BYTES: usize = 256 * 1024;
 const FULL_PARTS: usize = 1000;
 
@@ -33,6 +34,8 @@ pub(in crate::server) struct Batch {
     written: usize,
     written_of_part: usize,
     bytes: usize,
+    /// How many of these are of large payloads or frames.
+    large_bytes: usize,
     messages: Vec<Written>,
 }
 
@@ -68,6 +71,7 @@ impl Batch {
         self.small.clear();
         self.parts.clear();
         self.bytes = 0;
+        self.large_bytes = 0;
         self.messages.clear();
     }
 
@@ -75,8 +79,9 @@ impl Batch {
         self.bytes == 0
     }
 
+    /// Whether it takes no more. What is small has room behind what is large: it need not wait for another turn.
     pub fn is_full(&self) -> bool {
-        self.bytes >= FULL_BYTES || self.parts.len() >= FULL_PARTS
+        self.bytes - self.large_bytes >= FULL_BYTES || self.parts.len() >= FULL_PARTS
     }
 
     /// How many bytes it has.
@@ -124,6 +129,9 @@ impl Batch {
             self.push_small(|small| small.extend_from_slice(&payload));
         } else {
             self.bytes += payload.len();
+            if payload.len() > LARGE {
+                self.large_bytes += payload.len();
+            }
             self.parts.push(Part::Payload(payload));
         }
     }

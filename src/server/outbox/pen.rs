@@ -103,6 +103,9 @@ impl Outbox {
                 self.take(&mut state, batch, load);
                 if batch.is_empty() {
                     let (finished, rest) = (state.finished, !state.is_empty());
+                    if !rest {
+                        self.give_up_rest(&mut state);
+                    }
                     drop(state);
                     return match socket.try_flush() {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Wrote::Some),
@@ -115,7 +118,10 @@ impl Outbox {
             }
             match batch.write_some(|parts| socket.try_write_vectored(parts)) {
                 Ok(bytes) => self.written.fetch_add(bytes as u64, Ordering::Relaxed),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Wrote::Some),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.give_up_rest(&mut self.lock());
+                    return Ok(Wrote::Some);
+                }
                 Err(error) => return Err(error),
             };
             if batch.is_written() {

@@ -466,7 +466,7 @@ fn next_sizes(outbox: &Outbox, load: Load) -> Vec<usize> {
 #[test]
 fn what_is_large_waits_for_its_turn_and_what_follows_it_too() {
     let outbox = outbox(10 << 20);
-    let sizes = [10, LARGE, LARGE + 1, 20, 2 * LARGE, 30];
+    let sizes = [10, LARGE, LARGE + 1, 20, 16 * LARGE, 30];
     let events: Vec<Event> = (0..).zip(sizes).map(|(time, size)| event(0, time, size)).collect();
     deliver(&outbox, &events);
     assert_eq!(next_sizes(&outbox, Load::UpTo(LARGE)), [10, LARGE]);
@@ -474,7 +474,8 @@ fn what_is_large_waits_for_its_turn_and_what_follows_it_too() {
     // Of two large ones each has a turn of its own.
     assert_eq!(next_sizes(&outbox, Load::Any), [LARGE + 1, 20]);
     assert!(next_sizes(&outbox, Load::UpTo(LARGE)).is_empty());
-    assert_eq!(next_sizes(&outbox, Load::Any), [2 * LARGE, 30]);
+    // However large it is, what is small has room behind it.
+    assert_eq!(next_sizes(&outbox, Load::Any), [16 * LARGE, 30]);
     outbox.push(Bytes::from(vec![0; LARGE + 1]));
     assert!(next_sizes(&outbox, Load::UpTo(LARGE)).is_empty());
     assert!(!outbox.lock().is_empty());
@@ -499,6 +500,62 @@ async fn connection() -> (TcpStream, Arc<Wire>) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_, wire) = Connection::Plain(listener.accept().await.unwrap().0).into_split();
     (client, wire)
+}
+
+/// Leaves a client a share of what is to be written, and counts how often it is told that all of it is.
+fn leave_rest(outbox: &Outbox) -> (RestWatch, Arc<AtomicUsize>) {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    outbox.when_room(Box::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let rest = Rest::default();
+    let watch = rest.watch();
+    outbox.take_share(rest);
+    (watch, told)
+}
+
+#[tokio::test]
+async fn who_waits_hears_when_what_was_left_is_written() {
+    let outbox = outbox(10 << 20);
+    let (_client, wire) = connection().await;
+    outbox.connect(wire);
+    deliver(&outbox, &[event(0, 1, 10), event(0, 2, 2 * LARGE), event(0, 3, 2 * LARGE)]);
+    let (watch, told) = leave_rest(&outbox);
+    assert!(!outbox.write_light(LARGE));
+    assert!(!watch.is_written());
+    assert_eq!(outbox.write_some().unwrap(), Wrote::Some);
+    assert!(!watch.is_written());
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    assert_eq!(outbox.write_some().unwrap(), Wrote::Everything);
+    assert!(watch.is_written());
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_client_that_takes_no_more() {
+    const HUGE: usize = 16 << 20;
+    let slow = outbox(2 * HUGE);
+    let (_client, wire) = connection().await;
+    slow.connect(wire);
+    deliver(&slow, &[event(0, 1, HUGE)]);
+    let (watch, told) = leave_rest(&slow);
+    assert!(!watch.is_written());
+    assert_eq!(slow.write_some().unwrap(), Wrote::Some);
+    assert!(watch.is_written());
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    // Nor for one that leaves, or is about to.
+    for end in [Outbox::abandon, Outbox::give_up, Outbox::cut_off] {
+        let outbox = outbox(1 << 20);
+        deliver(&outbox, &[event(0, 1, 10)]);
+        let (watch, told) = leave_rest(&outbox);
+        assert!(!watch.is_written());
+        end(&outbox);
+        assert!(watch.is_written());
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        outbox.take_share(Rest::default());
+        assert!(outbox.lock().rest.is_none());
+    }
 }
 
 #[tokio::test]

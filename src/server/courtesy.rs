@@ -1,0 +1,77 @@
+//! Lets other threads go first, as far as that costs little.
+
+use std::time::{Duration, Instant};
+
+/// A twentieth of all time may be spent on that. What was not spent adds up to this.
+const SHARE: u32 = 20;
+const MOST_SAVED: Duration = Duration::from_millis(3);
+
+/// Gives way between large writes: to clients on the same machine above all, who would otherwise not begin to read before
+/// everything is written to everybody. Where the processors are busy with something else, that takes long, and is done
+/// seldom: what is due has to be written.
+#[derive(Debug)]
+pub(super) struct Courtesy {
+    /// Up to when the time is paid for that was spent: in the future where too much was.
+    paid: Instant,
+}
+
+impl Courtesy {
+    pub fn new(now: Instant) -> Self {
+        Courtesy { paid: now }
+    }
+
+    /// Gives way, unless that took too long of late.
+    pub fn give_way(&mut self) {
+        let now = Instant::now();
+        if self.can_afford(now) {
+            std::thread::yield_now();
+            self.spend(now.elapsed());
+        }
+    }
+
+    fn can_afford(&mut self, now: Instant) -> bool {
+        self.paid = self.paid.max(now.checked_sub(MOST_SAVED * SHARE).unwrap_or(now));
+        self.paid <= now
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.paid += time * SHARE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives way every 100 us, for so long each time, through a second after a silence. Gives how often, and how much of
+    /// that time was spent.
+    fn give_way(each: Duration) -> (u32, Duration) {
+        let start = Instant::now();
+        let mut courtesy = Courtesy::new(start);
+        let mut now = start + Duration::from_secs(10);
+        let end = now + Duration::from_secs(1);
+        let (mut times, mut spent) = (0, Duration::ZERO);
+        while now < end {
+            if courtesy.can_afford(now) {
+                courtesy.spend(each);
+                (times, spent, now) = (times + 1, spent + each, now + each);
+            }
+            now += Duration::from_micros(100);
+        }
+        (times, spent)
+    }
+
+    #[test]
+    fn what_costs_little_is_done_each_time() {
+        assert_eq!(give_way(Duration::from_micros(1)), (9901, Duration::from_micros(9901)));
+    }
+
+    #[test]
+    fn what_costs_much_is_done_for_a_share_of_the_time() {
+        for each in [Duration::from_micros(100), Duration::from_millis(1), Duration::from_millis(4)] {
+            let (_, spent) = give_way(each);
+            assert!(spent <= Duration::from_millis(50) + MOST_SAVED + each, "{each:?}: {spent:?}");
+            assert!(spent >= Duration::from_millis(45), "{each:?}: {spent:?}");
+        }
+    }
+}
