@@ -66,7 +66,11 @@ impl Wire {
     /// [`io::ErrorKind::WouldBlock`] where it takes nothing now; any other where the connection is broken.
     pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Wire::Plain(socket) => socket.try_write_vectored(parts),
+            Wire::Plain(socket) => match parts {
+                // Costs the system less.
+                [part] => socket.try_write(part),
+                parts => socket.try_write_vectored(parts),
+            },
             Wire::Tls(Writing { tls, socket }) => {
                 let mut tls = lock(tls);
                 flush(&mut tls, socket)?;
