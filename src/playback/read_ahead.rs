@@ -177,7 +177,7 @@ impl Feed for ReadAhead {
     }
 
     fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
-        if self.has_room && (self.reader.is_short() || everything()) {
+        if self.has_room && (self.reader.is_short(self.batch_bytes) || everything()) {
             self.has_room = false;
             self.reader.wake(self.reader.state(), &self.pool);
         }

@@ -108,7 +108,7 @@ impl Scheduler {
         let timeline = make(Box::new(move || feeder.send(Signal::Fed(id)).unwrap_or_default()));
         let (publish, position) = watch::channel(timeline.position());
         let timeline = Box::new(timeline);
-        let seat = Seat { timeline, audience, publish, wake: None, waiting: Vec::new() };
+        let seat = Seat { timeline, audience, publish, wake: None, held: false, waiting: Vec::new() };
         let remote = Remote { id, signals: self.signals.clone(), position };
         remote.send(Signal::Join(id, seat));
         Player { remote }
@@ -233,6 +233,8 @@ struct Seat {
     publish: watch::Sender<Position>,
     /// When it is to be polled, if not only after a signal.
     wake: Option<Instant>,
+    /// Whether it stands since the audience takes no more.
+    held: bool,
     /// Who waits for its commands to be carried out, in the order in which they came.
     waiting: Vec<Waiting>,
 }
@@ -283,7 +285,8 @@ impl Driver {
                 }
                 Ok(Signal::Leave(id)) => drop(self.seats.remove(&id)),
                 Ok(Signal::Commands(id, commands, done)) => self.carry_out(id, commands, done),
-                Ok(Signal::Fed(id) | Signal::GoOn(id)) => self.poll(id),
+                Ok(Signal::Fed(id)) => self.poll(id),
+                Ok(Signal::GoOn(id)) => self.go_on(id),
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -345,20 +348,31 @@ impl Driver {
         self.poll(id);
     }
 
+    /// The audience takes more, or has passed on what it was given.
+    fn go_on(&mut self, id: u64) {
+        match self.seats.get_mut(&id) {
+            Some(seat) if seat.held => self.poll(id),
+            // What is due is handed out in its time.
+            Some(seat) => seat.passed_on(),
+            None => {}
+        }
+    }
+
     /// Hands out what is due on a timeline.
     fn poll(&mut self, id: u64) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let wake = if seat.audience.takes_more(seat.timeline.rate()) {
-            seat.timeline.poll(Instant::now(), &mut self.events)
-        } else {
+        seat.held = !seat.audience.takes_more(seat.timeline.rate());
+        let wake = if seat.held {
             seat.timeline.hold(Instant::now());
             Wake::Commanded
+        } else {
+            seat.timeline.poll(Instant::now(), &mut self.events)
         };
         if !self.events.is_empty() {
             seat.audience.deliver(&self.events);
             self.events.clear();
         }
-        seat.timeline.passed_on(&|| seat.audience.has_passed_on());
+        seat.passed_on();
         seat.wake = match wake {
             Wake::At(at) => Some(at),
             Wake::Fed | Wake::Commanded => None,
@@ -371,6 +385,11 @@ impl Driver {
 }
 
 impl Seat {
+    /// Lets the feed hear that what was taken is passed on.
+    fn passed_on(&mut self) {
+        self.timeline.passed_on(&|| self.audience.has_passed_on());
+    }
+
     /// Tells what the timeline does, where that has changed.
     fn tell(&mut self) {
         let position = self.timeline.position();
@@ -550,9 +569,10 @@ mod tests {
         let feed = Metronome { next: 0, end: 1, passed_on: Some(sender) };
         let make = |_| Timeline::new(feed, TimelineOptions::new(range));
         let player = scheduler.drive(make, Box::new(Hesitant(AtomicU64::new(0))));
-        assert!(!heard.recv().unwrap());
+        let hears = || heard.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(!hears());
         player.remote().go_on();
-        assert!(heard.recv().unwrap());
+        assert!(hears());
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod batch;
 mod lag;
 mod lateness;
 mod pen;
-mod rest;
+mod share;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -22,7 +22,7 @@ use lag::Lag;
 pub use lateness::Lateness;
 pub(super) use pen::{LARGE, Wrote};
 use pen::{Load, Pen};
-pub(super) use rest::{Rest, RestWatch};
+pub(super) use share::{Share, ShareWatch};
 pub use waiting::Tally;
 use waiting::{Waiting, WaitingMessage};
 
@@ -65,7 +65,7 @@ pub(super) struct Outbox {
     pen: Mutex<Pen>,
     /// Whether nothing may be left out now.
     loses_nothing: AtomicBool,
-    /// Whom to tell that there is room again.
+    /// Whom to tell that there is room again, or that the last awaited [`Share`] is returned.
     room: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// How many bytes the socket has taken.
     written: AtomicU64,
@@ -99,8 +99,10 @@ struct State {
     closing: bool,
     /// Nothing more is put in; once everything is taken out, the connection is over.
     finished: bool,
-    /// Its share in what is left to be written after a delivery.
-    rest: Option<Rest>,
+    /// Its share in what is left to be written.
+    share: Option<Share>,
+    /// Whether the socket took nothing more when something was last written.
+    blocked: bool,
     /// How many messages were taken out.
     taken: u64,
     counts: Counts,
@@ -169,7 +171,8 @@ impl Outbox {
             large: None,
             closing: false,
             finished: false,
-            rest: None,
+            share: None,
+            blocked: false,
             taken: 0,
             counts: Counts::default(),
             lateness: Lateness::default(),
@@ -205,7 +208,7 @@ impl Outbox {
     }
 
     /// Calls this when there is room for more messages, after [`has_room`](Self::has_room) said that there is none, or
-    /// when it gives up the last share of a [`Rest`] that somebody waits for.
+    /// when it returns the last [`Share`] of those that somebody waits for.
     pub fn when_room(&self, room: Box<dyn Fn() + Send + Sync>) {
         // It is asked for once, when the client comes.
         self.room.set(room).unwrap_or_default();
@@ -464,7 +467,7 @@ impl Outbox {
         state.closing = true;
         state.finished = true;
         self.tell_room(state);
-        self.give_up_rest(state);
+        self.give_share_back(state);
         self.filled.notify_one();
     }
 
@@ -529,17 +532,22 @@ impl Outbox {
     }
 
     /// Takes a share in what is left to be written, and keeps it until nothing is queued, or the socket takes nothing more
-    /// for now. Who called has to [`wake`](Self::wake) the one who writes after that.
-    pub fn take_share(&self, rest: Rest) {
+    /// for now; where that is so already, it takes none. Who called has to [`wake`](Self::wake) the one who writes after that.
+    pub fn take_share(&self, share: Share) {
         let mut state = self.lock();
-        if !state.closing {
-            state.rest = Some(rest);
+        if !state.closing && !state.blocked {
+            state.share = Some(share);
         }
     }
 
+    /// Returns its share, if it has one: the client leaves.
+    pub fn return_share(&self) {
+        self.give_share_back(&mut self.lock());
+    }
+
     /// Nothing is left to be written for now.
-    fn give_up_rest(&self, state: &mut State) {
-        if state.rest.take().is_some_and(Rest::give_up)
+    fn give_share_back(&self, state: &mut State) {
+        if state.share.take().is_some_and(Share::give_back)
             && let Some(room) = self.room.get()
         {
             room();

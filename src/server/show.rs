@@ -14,7 +14,7 @@ use super::catalog::Catalog;
 use super::control;
 use super::happenings::{Happening, Happenings};
 use super::latest::Latest;
-use super::outbox::{LARGE, Outbox, RestWatch, SubscribeError};
+use super::outbox::{LARGE, Outbox, ShareWatch, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
@@ -124,8 +124,8 @@ struct State {
     time: Timestamp,
     /// The last message of each channel up to there, for who subscribes late.
     latest: Latest,
-    /// What is left to be written to those who are not behind.
-    rest: RestWatch,
+    /// Who has something left to be written, of those who had nothing waiting when it was delivered.
+    shares: ShareWatch,
 }
 
 struct Viewer {
@@ -182,7 +182,7 @@ impl Show {
             lossless: options.lossless,
             time: catalog.range.start,
             latest: Latest::new(catalog.channels.len()),
-            rest: RestWatch::default(),
+            shares: ShareWatch::default(),
         };
         let house = Arc::new(House {
             catalog: Arc::clone(catalog),
@@ -250,11 +250,17 @@ impl Show {
     /// Takes no more care of a client.
     pub fn leave(&self, id: u64) {
         let mut state = self.house.lock();
-        state.viewers.remove(&id);
+        let left = state.viewers.remove(&id);
+        let lossless = state.lossless;
         drop(state);
         self.house.visits.send_modify(|visits| drop(visits.subscribers.remove(&id)));
         // Perhaps it was the one that the others waited for.
-        self.remote().go_on();
+        if let Some(viewer) = left {
+            viewer.outbox.return_share();
+        }
+        if lossless {
+            self.remote().go_on();
+        }
     }
 
     /// Waits until the state at the start is known, for a while: who subscribes after that gets it in the order of
@@ -400,10 +406,10 @@ impl State {
     /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
     fn write(&mut self, filled: usize) {
         let light = if self.viewers.len() == 1 { LIGHT_FOR_ONE } else { LARGE };
-        let mut rest = self.rest.share();
+        let mut share = self.shares.another();
         let mut leave = |viewer: &Viewer| {
             if !viewer.behind && !self.lossless {
-                viewer.outbox.take_share(rest.get_or_insert_default().share());
+                viewer.outbox.take_share(share.get_or_insert_default().another());
             }
             viewer.outbox.wake();
         };
@@ -414,7 +420,7 @@ impl State {
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
         // is due meanwhile waits for these.
         viewers.filter(|viewer| !viewer.outbox.write_light(light)).for_each(leave);
-        self.rest = rest.map_or_else(RestWatch::default, |rest| rest.watch());
+        self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
     }
 }
 
@@ -489,7 +495,7 @@ impl Audience for Listener {
     }
 
     fn has_passed_on(&self) -> bool {
-        self.house.lock().rest.is_written()
+        self.house.lock().shares.is_written()
     }
 
     fn deliver(&mut self, events: &[Event]) {
@@ -582,7 +588,7 @@ mod tests {
             lossless: false,
             time: Timestamp::MIN,
             latest: Latest::new(1),
-            rest: RestWatch::default(),
+            shares: ShareWatch::default(),
         }
     }
 
@@ -600,20 +606,23 @@ mod tests {
     #[test]
     fn what_is_left_to_others_is_waited_for_but_not_for_who_is_behind() {
         let mut crowd = state(3);
-        let mut deliver = |time| {
+        let deliver = |crowd: &mut State, time| {
             crowd.deliver(&[Event::Message(message(time), None)], Timestamp::MIN);
-            (crowd.rest.is_written(), crowd.viewers.values().map(|viewer| viewer.behind).collect::<Vec<_>>())
+            crowd.shares.is_written()
         };
-        assert_eq!(deliver(1), (false, vec![false; 3]));
-        assert_eq!(deliver(2), (false, vec![true; 3]));
-        // Each gives up its share when it has nothing left.
-        crowd.viewers.values().for_each(|viewer| viewer.outbox.stop_messages());
-        crowd.viewers.values().for_each(|viewer| viewer.outbox.hang_up(None));
-        assert!(crowd.rest.is_written());
+        assert!(!deliver(&mut crowd, 1));
+        crowd.viewers.values().for_each(|viewer| viewer.outbox.return_share());
+        assert!(crowd.shares.is_written());
+        // Now the first message still waits for all of them.
+        assert!(deliver(&mut crowd, 2));
+        // And then for two of them.
+        crowd.viewers[&1].outbox.take_batch(&mut Batch::default());
+        assert!(!deliver(&mut crowd, 3));
+        crowd.viewers[&1].outbox.return_share();
+        assert!(crowd.shares.is_written());
         // Where nothing may be lost, time waits anyway.
         let mut lossless = State { lossless: true, ..state(3) };
-        lossless.deliver(&[Event::Message(message(1), None)], Timestamp::MIN);
-        assert!(lossless.rest.is_written());
+        assert!(deliver(&mut lossless, 1));
     }
 
     #[test]

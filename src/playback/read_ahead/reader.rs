@@ -164,10 +164,10 @@ impl Reader {
         self.state().limit = if hurries { limit.min(HURRIED_LIMIT) } else { limit };
     }
 
-    /// Whether less than half of what may be is kept ready.
-    pub fn is_short(&self) -> bool {
+    /// Whether no more than half of what may be is kept ready, beside so many bytes that are being taken.
+    pub fn is_short(&self, taken: usize) -> bool {
         let state = self.state();
-        state.bytes < state.limit / 2
+        state.bytes.saturating_sub(taken) <= state.limit / 2
     }
 
     pub fn close(&self) {

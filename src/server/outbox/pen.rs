@@ -104,7 +104,7 @@ impl Outbox {
                 if batch.is_empty() {
                     let (finished, rest) = (state.finished, !state.is_empty());
                     if !rest {
-                        self.give_up_rest(&mut state);
+                        self.give_share_back(&mut state);
                     }
                     drop(state);
                     return match socket.try_flush() {
@@ -119,7 +119,9 @@ impl Outbox {
             match batch.write_some(|parts| socket.try_write_vectored(parts)) {
                 Ok(bytes) => self.written.fetch_add(bytes as u64, Ordering::Relaxed),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.give_up_rest(&mut self.lock());
+                    let mut state = self.lock();
+                    state.blocked = true;
+                    self.give_share_back(&mut state);
                     return Ok(Wrote::Some);
                 }
                 Err(error) => return Err(error),
@@ -135,6 +137,7 @@ impl Outbox {
     pub(super) fn count_sent(&self, batch: &Batch) {
         let now = Instant::now();
         let mut state = self.lock();
+        state.blocked = false;
         for &Written { channel, bytes, due } in batch.messages() {
             state.counts.sent += 1;
             state.counts.sent_bytes += bytes as u64;

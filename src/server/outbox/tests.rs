@@ -482,6 +482,16 @@ fn what_is_large_waits_for_its_turn_and_what_follows_it_too() {
 }
 
 #[test]
+fn what_is_small_goes_with_what_is_large_up_to_a_limit() {
+    let outbox = outbox(10 << 20);
+    let events: Vec<Event> =
+        (0..200).map(|time| event(0, time, if time == 0 { 20 * LARGE } else { 4000 })).collect();
+    deliver(&outbox, &events);
+    let bytes: usize = next_sizes(&outbox, Load::Any).iter().skip(1).sum();
+    assert!((250_000..=270_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn it_says_whether_something_waited_before() {
     let outbox = outbox(1 << 20);
     let now = Instant::now();
@@ -499,19 +509,20 @@ async fn connection() -> (TcpStream, Arc<Wire>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_, wire) = Connection::Plain(listener.accept().await.unwrap().0).into_split();
+    wire.writable().await.unwrap();
     (client, wire)
 }
 
-/// Leaves a client a share of what is to be written, and counts how often it is told that all of it is.
-fn leave_rest(outbox: &Outbox) -> (RestWatch, Arc<AtomicUsize>) {
+/// Gives a client a share, and counts how often it tells that it was the last one.
+fn give_share(outbox: &Outbox) -> (ShareWatch, Arc<AtomicUsize>) {
     let told = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&told);
     outbox.when_room(Box::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
     }));
-    let rest = Rest::default();
-    let watch = rest.watch();
-    outbox.take_share(rest);
+    let share = Share::default();
+    let watch = share.watch();
+    outbox.take_share(share);
     (watch, told)
 }
 
@@ -520,8 +531,8 @@ async fn who_waits_hears_when_what_was_left_is_written() {
     let outbox = outbox(10 << 20);
     let (_client, wire) = connection().await;
     outbox.connect(wire);
-    deliver(&outbox, &[event(0, 1, 10), event(0, 2, 2 * LARGE), event(0, 3, 2 * LARGE)]);
-    let (watch, told) = leave_rest(&outbox);
+    deliver(&outbox, &[event(0, 1, 10), event(0, 2, LARGE + 1), event(0, 3, LARGE + 1)]);
+    let (watch, told) = give_share(&outbox);
     assert!(!outbox.write_light(LARGE));
     assert!(!watch.is_written());
     assert_eq!(outbox.write_some().unwrap(), Wrote::Some);
@@ -539,23 +550,32 @@ async fn nobody_waits_for_a_client_that_takes_no_more() {
     let (_client, wire) = connection().await;
     slow.connect(wire);
     deliver(&slow, &[event(0, 1, HUGE)]);
-    let (watch, told) = leave_rest(&slow);
+    let (watch, told) = give_share(&slow);
     assert!(!watch.is_written());
     assert_eq!(slow.write_some().unwrap(), Wrote::Some);
+    assert_eq!(slow.write_some().unwrap(), Wrote::Some);
+    assert!(slow.written() > 0);
     assert!(watch.is_written());
     assert_eq!(told.load(Ordering::Relaxed), 1);
+    // Nothing waits but the rest of what is half written. It takes no share of what comes then.
+    deliver(&slow, &[event(0, 2, 10)]);
+    assert!(!slow.write_light(LARGE));
+    slow.take_share(Share::default());
+    assert!(slow.lock().share.is_none());
     // Nor for one that leaves, or is about to.
-    for end in [Outbox::abandon, Outbox::give_up, Outbox::cut_off] {
+    for end in [Outbox::return_share, Outbox::abandon, Outbox::give_up, Outbox::cut_off] {
         let outbox = outbox(1 << 20);
         deliver(&outbox, &[event(0, 1, 10)]);
-        let (watch, told) = leave_rest(&outbox);
+        let (watch, told) = give_share(&outbox);
         assert!(!watch.is_written());
         end(&outbox);
         assert!(watch.is_written());
         assert_eq!(told.load(Ordering::Relaxed), 1);
-        outbox.take_share(Rest::default());
-        assert!(outbox.lock().rest.is_none());
     }
+    slow.abandon();
+    slow.lock().blocked = false;
+    slow.take_share(Share::default());
+    assert!(slow.lock().share.is_none());
 }
 
 #[tokio::test]
