@@ -1,5 +1,6 @@
 //! Lets other threads go first, as far as that costs little.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// A twentieth of all time may be spent on that. What was not spent adds up to this.
@@ -9,22 +10,32 @@ const MOST_SAVED: Duration = Duration::from_millis(3);
 /// What took longer than this is charged as this: the whole machine may have stood.
 const MOST_CHARGED: Duration = Duration::from_millis(50);
 
-/// Gives way between large writes: to clients on the same machine above all, who would otherwise not begin to read before
+thread_local! {
+    /// Of each thread that writes to clients.
+    static COURTESY: RefCell<Courtesy> = RefCell::new(Courtesy::new(Instant::now()));
+}
+
+/// Gives way after a large write: to clients on the same machine above all, who would otherwise not begin to read before
 /// everything is written to everybody. Where the processors are busy with something else, that takes long, and is done
 /// seldom: what is due has to be written.
+pub(super) fn give_way() {
+    COURTESY.with_borrow_mut(Courtesy::give_way);
+}
+
+/// How much time a thread has spent on giving way, beside what it may.
 #[derive(Debug)]
-pub(super) struct Courtesy {
+struct Courtesy {
     /// Up to when the time is paid for that was spent: in the future where too much was.
     paid: Instant,
 }
 
 impl Courtesy {
-    pub fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Courtesy { paid: now }
     }
 
     /// Gives way, unless that took too long of late.
-    pub fn give_way(&mut self) {
+    fn give_way(&mut self) {
         let now = Instant::now();
         if self.can_afford(now) {
             std::thread::yield_now();

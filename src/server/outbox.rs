@@ -6,34 +6,31 @@ mod lag;
 mod lateness;
 mod pen;
 mod share;
+mod state;
 mod waiting;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub(super) use batch::Batch;
-use lag::Lag;
 pub use lateness::Lateness;
 pub(super) use pen::{LARGE, Wrote};
 use pen::{Load, Pen};
 pub(super) use share::{Share, ShareWatch};
+use state::{ANSWERS_LIMIT, State};
 pub use waiting::Tally;
-use waiting::{Waiting, WaitingMessage};
 
 use super::frame;
 use crate::foxglove::{self, Subscription};
 use crate::playback::Event;
 use crate::recording::{ChannelId, Message};
 use crate::time::Timestamp;
-
-/// How many bytes of answers may wait for a client before it has to read them to get more.
-const ANSWERS_LIMIT: usize = 256 * 1024;
 
 /// How long a client hears nothing of the time, before it is told what time it is although none of its topics
 /// has a message. A little less than the rhythm in which the timeline tells the time when nothing happens.
@@ -45,9 +42,6 @@ const HELD_LIMIT: usize = 8 * 1024 * 1024;
 /// How many bytes of messages wait at the most where nothing is left out. Playback waits anyway, and what waits for long
 /// has gone from the processor's caches when it is sent.
 const LOSSLESS_LIMIT: usize = 4 * 1024 * 1024;
-
-/// What a queued frame costs beside its bytes.
-const FRAME_OVERHEAD: usize = size_of::<Frames>();
 
 /// The queue of one client.
 ///
@@ -65,57 +59,10 @@ pub(super) struct Outbox {
     pen: Mutex<Pen>,
     /// Whether nothing may be left out now.
     loses_nothing: AtomicBool,
-    /// Whom to tell that there is room again, or that the last awaited [`Share`] is returned.
-    room: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Lets playback go on that waits for this client.
+    go_on: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// How many bytes the socket has taken.
     written: AtomicU64,
-}
-
-struct State {
-    /// Counts what was put in, so that what waits in different places comes out in order.
-    sequence: u64,
-    /// Whole frames that are no messages: what the client is told first, statuses, answers.
-    frames: VecDeque<Frames>,
-    /// The messages, by channel.
-    waiting: Waiting,
-    /// Where time went last, and when that was put in. Messages bring their own time, so that no other than the
-    /// last one matters.
-    time: Option<(u64, Timestamp)>,
-    /// Size of the answers in `frames`, in bytes.
-    answer_bytes: usize,
-    /// Wants to hear when there is room for answers again.
-    answerer: Option<Waker>,
-    /// The channel of each subscription id.
-    channels: HashMap<u32, ChannelId>,
-    /// The time of the last Time message that was taken out.
-    told: Option<Timestamp>,
-    /// When something was last queued that tells the time.
-    told_at: Option<Instant>,
-    /// Somebody waits for room for more messages.
-    awaited: bool,
-    /// The sequence number of a large frame that waits.
-    large: Option<u64>,
-    /// No more messages are put in.
-    closing: bool,
-    /// Nothing more is put in; once everything is taken out, the connection is over.
-    finished: bool,
-    /// Its share in what is left to be written.
-    share: Option<Share>,
-    /// Whether the socket took nothing more when something was last written.
-    blocked: bool,
-    /// How many messages were taken out.
-    taken: u64,
-    counts: Counts,
-    lateness: Lateness,
-    lag: Lag,
-}
-
-/// Whole frames that wait.
-struct Frames {
-    sequence: u64,
-    bytes: Bytes,
-    /// Whether they answer the client, and so count against [`ANSWERS_LIMIT`].
-    answer: bool,
 }
 
 /// What became of the messages that were meant for a client.
@@ -157,33 +104,12 @@ impl Outbox {
     /// An empty queue for a client, for a recording with so many channels, in which so many bytes of messages may
     /// wait, and each of them so long.
     pub fn new(channels: usize, limit: usize, lag: Duration) -> Self {
-        let state = State {
-            sequence: 0,
-            frames: VecDeque::new(),
-            waiting: Waiting::new(channels),
-            time: None,
-            answer_bytes: 0,
-            answerer: None,
-            channels: HashMap::new(),
-            told: None,
-            told_at: None,
-            awaited: false,
-            large: None,
-            closing: false,
-            finished: false,
-            share: None,
-            blocked: false,
-            taken: 0,
-            counts: Counts::default(),
-            lateness: Lateness::default(),
-            lag: Lag::new(lag),
-        };
         Outbox {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(channels, lag)),
             filled: Notify::new(),
             large_taken: Notify::new(),
             loses_nothing: AtomicBool::new(false),
-            room: OnceLock::new(),
+            go_on: OnceLock::new(),
             pen: Mutex::default(),
             limit: AtomicUsize::new(limit),
             written: AtomicU64::new(0),
@@ -207,11 +133,11 @@ impl Outbox {
         HELD_LIMIT.min(self.limit.load(Ordering::Relaxed))
     }
 
-    /// Calls this when there is room for more messages, after [`has_room`](Self::has_room) said that there is none, or
-    /// when it returns the last [`Share`] of those that somebody waits for.
-    pub fn when_room(&self, room: Box<dyn Fn() + Send + Sync>) {
+    /// Calls this when playback may go on that waited for this client: there is room for more messages, after
+    /// [`has_room`](Self::has_room) said that there is none, or the last [`Share`] is returned for which somebody waits.
+    pub fn when_it_may_go_on(&self, go_on: Box<dyn Fn() + Send + Sync>) {
         // It is asked for once, when the client comes.
-        self.room.set(room).unwrap_or_default();
+        self.go_on.set(go_on).unwrap_or_default();
     }
 
     /// Leaves out no messages from now on, however many wait; or may do so again.
@@ -547,10 +473,8 @@ impl Outbox {
 
     /// Nothing is left to be written for now.
     fn give_share_back(&self, state: &mut State) {
-        if state.share.take().is_some_and(Share::give_back)
-            && let Some(room) = self.room.get()
-        {
-            room();
+        if state.share.take().is_some_and(Share::give_back) {
+            self.let_go_on();
         }
     }
 
@@ -560,142 +484,19 @@ impl Outbox {
         let enough = state.closing || state.waiting.bytes() <= self.limit() / 2;
         if state.awaited && enough {
             state.awaited = false;
-            if let Some(room) = self.room.get() {
-                room();
-            }
+            self.let_go_on();
+        }
+    }
+
+    fn let_go_on(&self) {
+        if let Some(go_on) = self.go_on.get() {
+            go_on();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Whether nothing waits.
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.waiting.is_empty() && self.time.is_none()
-    }
-
-    fn next_sequence(&mut self) -> u64 {
-        self.sequence += 1;
-        self.sequence
-    }
-
-    fn push(&mut self, bytes: Bytes, answer: bool) {
-        if self.finished {
-            return;
-        }
-        if answer {
-            self.answer_bytes += bytes.len() + FRAME_OVERHEAD;
-        }
-        let sequence = self.next_sequence();
-        self.frames.push_back(Frames { sequence, bytes, answer });
-    }
-
-    fn queue_time(&mut self, time: Timestamp) {
-        self.time = Some((self.next_sequence(), time));
-    }
-
-    /// Queues a message that is to be preceded by this time. While it waits, it keeps alive what its payload is a
-    /// slice of: where that is much more than the payload, and in all more than it `may_hold`, it gets a copy.
-    fn queue(&mut self, message: &Message, time: Timestamp, due: Option<Instant>, may_hold: usize) {
-        if !self.waiting.wants(message.channel) {
-            return;
-        }
-        let size = message.data.len();
-        let memory = message.memory;
-        let copy = message.is_small_slice() && self.waiting.held_with(memory) > may_hold;
-        let data = if copy { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
-        let sequence = self.next_sequence();
-        self.counts.offered_bytes += size as u64;
-        let log_time = message.log_time;
-        let waiting = WaitingMessage { sequence, time, log_time, due, data, held: None };
-        let held = (!copy && size > 0 && memory.bytes > size).then_some(memory);
-        self.waiting.push(message.channel, held, waiting);
-    }
-
-    /// Leaves out messages until an eighth of `limit` is free, so that this is not needed for every message.
-    fn shed(&mut self, limit: usize) {
-        self.counts.dropped += self.waiting.shed(limit - limit / 8);
-    }
-
-    /// Leaves out messages where some wait too long: more than the connection takes in that time. The newest
-    /// of each topic stays in any case.
-    fn heed_lag(&mut self, now: Instant, written: u64) {
-        self.lag.note(now, self.sequence, written);
-        if let Some(first) = self.waiting.first()
-            && let Some(budget) = self.lag.excess(first, now, written)
-        {
-            self.counts.dropped += self.waiting.thin_out(budget as usize);
-        }
-    }
-
-    /// Moves what waits to `batch`, in order, until that is full or has all that is wanted. Says whether there
-    /// is room for a large frame again.
-    fn take(&mut self, batch: &mut Batch, load: Load) -> bool {
-        batch.clear();
-        let mut large_taken = false;
-        while !batch.is_full() {
-            let frames = self.frames.front().map_or(u64::MAX, |frames| frames.sequence);
-            let time = self.time.map_or(u64::MAX, |(sequence, _)| sequence);
-            let message = self.waiting.first().unwrap_or(u64::MAX);
-            let first = frames.min(time).min(message);
-            if first == u64::MAX || self.is_too_much(first, batch, load) {
-                break;
-            } else if first == message
-                && let Some((channel, subscription, message)) = self.waiting.pop_first()
-            {
-                self.put_time(batch, message.time);
-                self.taken += 1;
-                batch.push_message(channel, subscription, message);
-            } else if first == time
-                && let Some((_, time)) = self.time.take()
-            {
-                self.put_time(batch, time);
-            } else if let Some(frames) = self.frames.pop_front() {
-                if frames.answer {
-                    self.answer_bytes -= frames.bytes.len() + FRAME_OVERHEAD;
-                }
-                if self.large == Some(frames.sequence) {
-                    self.large = None;
-                    large_taken = true;
-                }
-                batch.push_frames(frames.bytes);
-            }
-        }
-        if self.answer_bytes < ANSWERS_LIMIT
-            && let Some(answerer) = self.answerer.take()
-        {
-            answerer.wake();
-        }
-        large_taken
-    }
-
-    /// Whether what comes out next, with this sequence number, is not to be written together with what is in the batch
-    /// already ([`Load`]).
-    fn is_too_much(&mut self, sequence: u64, batch: &Batch, load: Load) -> bool {
-        match load {
-            Load::UpTo(most) => batch.bytes() > most || self.first_bytes(sequence) > most,
-            Load::Any => batch.bytes() > LARGE && self.first_bytes(sequence) > LARGE,
-        }
-    }
-
-    /// The size of what comes out next, which has this sequence number, in bytes.
-    fn first_bytes(&mut self, sequence: u64) -> usize {
-        match self.frames.front() {
-            Some(frames) if frames.sequence == sequence => frames.bytes.len(),
-            _ => self.waiting.bytes_of(sequence),
-        }
-    }
-
-    /// A Time message, unless the last one said the same.
-    fn put_time(&mut self, batch: &mut Batch, time: Timestamp) {
-        if self.told != Some(time) {
-            self.told = Some(time);
-            batch.push_time(time);
-        }
     }
 }
 

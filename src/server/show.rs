@@ -222,7 +222,7 @@ impl Show {
         let catalog = &self.house.catalog;
         let mut state = self.house.lock();
         let remote = self.remote().clone();
-        outbox.when_room(Box::new(move || remote.go_on()));
+        outbox.when_it_may_go_on(Box::new(move || remote.go_on()));
         outbox.lose_nothing(state.lossless);
         outbox.greet(catalog.server_info.clone(), state.time, &catalog.advertise);
         for status in catalog.services.iter().chain(statuses) {

@@ -1,17 +1,15 @@
 //! What stands between a TCP connection and the WebSocket library.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::courtesy::Courtesy;
+use super::courtesy;
 use super::outbox::{LARGE, Outbox, Wrote};
 use super::unfinished::Begun;
 use super::wire::{Hearing, Wire};
@@ -73,11 +71,6 @@ impl AsyncWrite for Ear {
     }
 }
 
-thread_local! {
-    /// Of each thread that writes to clients.
-    static COURTESY: RefCell<Courtesy> = RefCell::new(Courtesy::new(Instant::now()));
-}
-
 /// Writes what comes into the outbox to the socket, until the outbox is finished or the connection broken.
 pub(super) async fn drain(outbox: Arc<Outbox>, socket: Arc<Wire>) -> io::Result<()> {
     outbox.connect(Arc::clone(&socket));
@@ -85,7 +78,7 @@ pub(super) async fn drain(outbox: Arc<Outbox>, socket: Arc<Wire>) -> io::Result<
         let before = outbox.written();
         let wrote = outbox.write_some()?;
         if outbox.written() - before > LARGE as u64 && !outbox.loses_nothing() {
-            COURTESY.with_borrow_mut(Courtesy::give_way);
+            courtesy::give_way();
         }
         match wrote {
             Wrote::Everything => outbox.filled().await,

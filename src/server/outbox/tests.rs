@@ -1,5 +1,6 @@
 use std::io::IoSlice;
 use std::sync::{Arc, LazyLock};
+use std::task::Waker;
 
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
@@ -52,7 +53,7 @@ fn outbox(limit: usize) -> Outbox {
 fn where_nothing_may_be_lost_it_says_when_there_is_room_again() {
     let outbox = outbox(1000);
     let (sender, room) = std::sync::mpsc::channel();
-    outbox.when_room(Box::new(move || sender.send(()).unwrap()));
+    outbox.when_it_may_go_on(Box::new(move || sender.send(()).unwrap()));
     outbox.lose_nothing(true);
     deliver(&outbox, &[event(0, 1, 300)]);
     assert!(outbox.has_room());
@@ -68,7 +69,7 @@ fn where_nothing_may_be_lost_it_says_when_there_is_room_again() {
 fn a_jump_and_a_hang_up_make_room() {
     let outbox = outbox(1000);
     let (sender, room) = std::sync::mpsc::channel();
-    outbox.when_room(Box::new(move || sender.send(()).unwrap()));
+    outbox.when_it_may_go_on(Box::new(move || sender.send(()).unwrap()));
     outbox.lose_nothing(true);
     deliver(&outbox, &[event(0, 1, 2000)]);
     assert!(!outbox.has_room());
@@ -517,7 +518,7 @@ async fn connection() -> (TcpStream, Arc<Wire>) {
 fn give_share(outbox: &Outbox) -> (ShareWatch, Arc<AtomicUsize>) {
     let told = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&told);
-    outbox.when_room(Box::new(move || {
+    outbox.when_it_may_go_on(Box::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     let share = Share::default();
