@@ -14,6 +14,10 @@ use super::{Feed, Lookback, Peek, Range, ReadPool};
 use crate::recording::{ChannelId, Message, Recording};
 use crate::time::Timestamp;
 
+/// The threads that read are told of room when there is this part of what there can be: waking one of them for less costs
+/// more than what it reads.
+const TOLD_ROOM: usize = 8;
+
 /// What to read, and how much of it ahead of time.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAheadOptions {
@@ -42,8 +46,10 @@ pub struct ReadAhead {
     /// The channels that had a message since the state before it was taken, while more of that state is looked
     /// for: what is found for them is no longer the last message.
     played: Option<HashSet<ChannelId>>,
-    /// Whether there is room for more since something was taken, which the threads that read were not told yet.
-    has_room: bool,
+    /// How many bytes there is room for since something was taken, of which the threads that read were not told yet.
+    room: usize,
+    /// Of how many bytes of room they are told at the least.
+    told_room: usize,
 }
 
 impl ReadAhead {
@@ -65,7 +71,8 @@ impl ReadAhead {
             lookback: None,
             end_of_pass: false,
             played: None,
-            has_room: false,
+            room: 0,
+            told_room: told_room(options.limit),
         }
     }
 
@@ -74,7 +81,9 @@ impl ReadAhead {
         let mut state = self.reader.state();
         // Who waits for more would wait for ever. A fault here is a fault of the whole playback.
         assert!(!state.broken, "reading the recording ended by the fault above");
-        state.bytes -= std::mem::take(&mut self.batch_bytes);
+        let taken = std::mem::take(&mut self.batch_bytes);
+        state.bytes -= taken;
+        self.room = self.room.saturating_add(taken);
         // Where the end of the pass is in the queue, all of its state was found before.
         if let Some((messages, over)) = self.reader.take_late(&mut state) {
             drop(state);
@@ -102,8 +111,6 @@ impl ReadAhead {
             self.reader.wake(state, &self.pool);
             return false;
         }
-        // A thread that reads would take a processor from those that send what was taken, and receive it.
-        self.has_room = true;
         true
     }
 
@@ -171,17 +178,23 @@ impl Feed for ReadAhead {
     }
 
     fn hurry(&mut self, hurries: bool) {
-        self.reader.hurry(hurries);
+        self.told_room = told_room(self.reader.hurry(hurries));
         // Perhaps for more than before.
-        self.has_room = true;
+        self.room = usize::MAX;
     }
 
     fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
-        if self.has_room && (self.reader.is_short(self.batch_bytes) || everything()) {
-            self.has_room = false;
+        // A thread that reads would take a processor from those that send what was taken, and receive it.
+        if self.room >= self.told_room && (self.reader.is_short(self.batch_bytes) || everything()) {
+            self.room = 0;
             self.reader.wake(self.reader.state(), &self.pool);
         }
     }
+}
+
+/// Of how many bytes of room the threads that read are told at the least, where so many bytes are kept ready.
+fn told_room(limit: usize) -> usize {
+    (limit / TOLD_ROOM).max(1)
 }
 
 impl Drop for ReadAhead {

@@ -158,10 +158,12 @@ impl Reader {
         self.wake(state, pool);
     }
 
-    /// Keeps less ready while messages are taken as fast as they come.
-    pub fn hurry(&self, hurries: bool) {
+    /// Keeps less ready while messages are taken as fast as they come. Gives how many bytes.
+    pub fn hurry(&self, hurries: bool) -> usize {
         let limit = self.options.limit;
-        self.state().limit = if hurries { limit.min(HURRIED_LIMIT) } else { limit };
+        let limit = if hurries { limit.min(HURRIED_LIMIT) } else { limit };
+        self.state().limit = limit;
+        limit
     }
 
     /// Whether no more than half of what may be is kept ready, beside so many bytes that are being taken.
