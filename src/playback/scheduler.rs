@@ -1,26 +1,28 @@
 //! The thread that sleeps for timelines and hands out what is due.
 
 mod alarm;
+mod inbox;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use self::alarm::Alarm;
+use self::inbox::{Heard, Inbox, Voice, inbox};
 use super::{Command, Event, Feed, Position, Rate, Timeline, Wake};
 
 /// Who hears what happens on a timeline.
 pub trait Audience: Send + 'static {
-    /// Takes what is due now. Called on the scheduler's thread, so it must not wait for anything.
-    fn deliver(&mut self, events: &[Event]);
+    /// Takes what is due in a moment, and calls `until_due` before any of it leaves: that returns when it is due, and at
+    /// once where it is already. Called on the scheduler's thread, so it must not wait for anything else.
+    fn deliver(&mut self, events: &[Event], until_due: &mut dyn FnMut());
 
     /// Whether it takes more now, at this rate. While it does not, time stands; who makes it take more again tells
     /// the scheduler so ([`Remote::go_on`]).
@@ -45,7 +47,7 @@ pub type Done = Box<dyn FnOnce(&Position) + Send>;
 /// Drives timelines, all on one thread, with sleeps exact to microseconds.
 #[derive(Debug)]
 pub struct Scheduler {
-    signals: Sender<Signal>,
+    voice: Voice<Signal>,
     next_id: Arc<AtomicU64>,
     /// Closed once the thread is gone.
     alive: watch::Receiver<()>,
@@ -62,7 +64,7 @@ pub struct Player {
 #[derive(Clone, Debug)]
 pub struct Remote {
     id: u64,
-    signals: Sender<Signal>,
+    voice: Voice<Signal>,
     position: watch::Receiver<Position>,
 }
 
@@ -81,18 +83,20 @@ impl Scheduler {
     /// # Errors
     /// Where the system gives none.
     pub fn start() -> io::Result<Self> {
-        let (signals, inbox) = mpsc::channel();
+        let (sender, inbox) = inbox();
         let (alive_sender, alive) = watch::channel(());
         let driver = Driver {
-            seats: HashMap::new(),
+            seats: BTreeMap::new(),
             due: BinaryHeap::new(),
             inbox,
             alarm: Alarm::new(Instant::now()),
+            rang: None,
             events: Vec::new(),
             _alive: alive_sender,
         };
         let thread = std::thread::Builder::new().name("fgplay-scheduler".into()).spawn(|| driver.run())?;
-        Ok(Scheduler { signals, next_id: Arc::default(), alive, thread: Some(thread) })
+        let voice = Voice::new(sender, thread.thread().clone());
+        Ok(Scheduler { voice, next_id: Arc::default(), alive, thread: Some(thread) })
     }
 
     /// Drives a timeline. `make` builds it, and gets a function to be called when its feed has something after it
@@ -103,14 +107,13 @@ impl Scheduler {
         audience: Box<dyn Audience>,
     ) -> Player {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let feeder = self.signals.clone();
-        // Where the scheduler is gone, nobody is hungry.
-        let timeline = make(Box::new(move || feeder.send(Signal::Fed(id)).unwrap_or_default()));
+        let feeder = self.voice.clone();
+        let timeline = make(Box::new(move || feeder.say(Signal::Fed(id))));
         let (publish, position) = watch::channel(timeline.position());
         let timeline = Box::new(timeline);
         let seat = Seat { timeline, audience, publish, wake: None, held: false, waiting: Vec::new() };
-        let remote = Remote { id, signals: self.signals.clone(), position };
-        remote.send(Signal::Join(id, seat));
+        let remote = Remote { id, voice: self.voice.clone(), position };
+        self.voice.say(Signal::Join(id, seat));
         Player { remote }
     }
 
@@ -123,8 +126,7 @@ impl Scheduler {
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        // Where it is gone already, there is nothing to stop.
-        self.signals.send(Signal::Stop).unwrap_or_default();
+        self.voice.say(Signal::Stop);
         if let Some(thread) = self.thread.take() {
             // It can't panic by contract; if it did, the panic was already printed.
             thread.join().unwrap_or_default();
@@ -141,7 +143,7 @@ impl Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
-        self.remote.send(Signal::Leave(self.remote.id));
+        self.remote.voice.say(Signal::Leave(self.remote.id));
     }
 }
 
@@ -155,13 +157,13 @@ impl Remote {
     /// among them for which something has to be read first. That is on the scheduler's thread, so it must not wait
     /// for anything.
     pub fn request(&self, commands: Vec<Command>, done: Done) {
-        self.send(Signal::Commands(self.id, commands, done));
+        self.voice.say(Signal::Commands(self.id, commands, done));
     }
 
     /// Lets the timeline go on that stood since its audience took no more, or its feed that waited until everything was
     /// passed on.
     pub fn go_on(&self) {
-        self.send(Signal::GoOn(self.id));
+        self.voice.say(Signal::GoOn(self.id));
     }
 
     /// Where the timeline is, as of its last change.
@@ -172,11 +174,6 @@ impl Remote {
     /// Hears of every change of what the timeline does. Closed once it is driven no more.
     pub fn watch(&self) -> watch::Receiver<Position> {
         self.position.clone()
-    }
-
-    fn send(&self, signal: Signal) {
-        // Where the scheduler is gone, there is nothing left to command.
-        self.signals.send(signal).unwrap_or_default();
     }
 }
 
@@ -259,11 +256,13 @@ impl Waiting {
 }
 
 struct Driver {
-    seats: HashMap<u64, Seat>,
+    seats: BTreeMap<u64, Seat>,
     /// When to poll which timeline, soonest first. What is not the `wake` of a seat holds no more.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
-    inbox: Receiver<Signal>,
+    inbox: Inbox<Signal>,
     alarm: Alarm,
+    /// When the thread was to be woken for what is due first, if it was.
+    rang: Option<Instant>,
     /// To use again.
     events: Vec<Event>,
     /// Tells others, by its end, of the end of the thread.
@@ -274,46 +273,40 @@ impl Driver {
     fn run(mut self) {
         sleep_exactly();
         loop {
-            let heard = match self.next_due() {
-                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => self.hear_until(due),
-            };
-            match heard {
-                Ok(Signal::Join(id, seat)) => {
-                    self.seats.insert(id, seat);
-                    self.poll(id);
+            match self.hear() {
+                Heard::Nothing(now) => {
+                    self.poll_first(now);
+                    continue;
                 }
-                Ok(Signal::Leave(id)) => drop(self.seats.remove(&id)),
-                Ok(Signal::Commands(id, commands, done)) => self.carry_out(id, commands, done),
-                Ok(Signal::Fed(id)) => self.poll(id),
-                Ok(Signal::GoOn(id)) => self.go_on(id),
-                Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+                Heard::Said(Signal::Join(id, seat)) => {
+                    self.seats.insert(id, seat);
+                    self.poll_now(id);
+                }
+                Heard::Said(Signal::Leave(id)) => drop(self.seats.remove(&id)),
+                Heard::Said(Signal::Commands(id, commands, done)) => self.carry_out(id, commands, done),
+                Heard::Said(Signal::Fed(id)) => self.poll_now(id),
+                Heard::Said(Signal::GoOn(id)) => self.go_on(id),
+                Heard::Said(Signal::Stop) | Heard::Over => return,
             }
-            self.poll_due();
+            // However much is said, what is due is handed out in between.
+            let now = Instant::now();
+            if self.next_due().is_some_and(|at| at <= now) {
+                self.poll_first(now);
+            }
         }
     }
 
-    /// Waits for a signal until something is due. What is said is heard also where something is always due.
-    fn hear_until(&mut self, due: Instant) -> Result<Signal, RecvTimeoutError> {
-        let mut now = Instant::now();
-        if let Some(alarm) = self.alarm.set(due, now) {
-            match self.inbox.recv_timeout(alarm.saturating_duration_since(now)) {
-                Err(RecvTimeoutError::Timeout) => {}
-                heard => return heard,
-            }
-            now = Instant::now();
-            self.alarm.rang(alarm, now);
+    /// Waits for a signal until something is due, or will be when it is prepared. What is said is heard also where
+    /// something is always due.
+    fn hear(&mut self) -> Heard<Signal> {
+        let Some(due) = self.next_due() else { return self.inbox.hear() };
+        let now = Instant::now();
+        let alarm = self.alarm.set(due, now);
+        let heard = self.inbox.hear_until(alarm.unwrap_or(now), now);
+        if matches!(heard, Heard::Nothing(_)) {
+            self.rang = alarm;
         }
-        self.alarm.waited(due.saturating_duration_since(now));
-        loop {
-            match self.inbox.try_recv() {
-                Ok(signal) => return Ok(signal),
-                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-                Err(TryRecvError::Empty) if Instant::now() >= due => return Err(RecvTimeoutError::Timeout),
-                Err(TryRecvError::Empty) => std::hint::spin_loop(),
-            }
-        }
+        heard
     }
 
     /// When something is due next.
@@ -327,13 +320,17 @@ impl Driver {
         }
     }
 
-    /// Polls the timeline that is due first, if one is.
-    fn poll_due(&mut self) {
-        if self.next_due().is_some_and(|at| at <= Instant::now())
-            && let Some(Reverse((_, id))) = self.due.pop()
-        {
-            self.poll(id);
+    /// Polls the timeline that is due first, or will be in a moment. It is `now`.
+    fn poll_first(&mut self, now: Instant) {
+        if let Some(Reverse((at, id))) = self.due.pop() {
+            self.poll(id, now, now.max(at));
         }
+    }
+
+    /// Polls a timeline for what is due now.
+    fn poll_now(&mut self, id: u64) {
+        let now = Instant::now();
+        self.poll(id, now, now);
     }
 
     fn carry_out(&mut self, id: u64, commands: Vec<Command>, done: Done) {
@@ -345,31 +342,43 @@ impl Driver {
             first = first.min(seat.cut_steps());
         }
         seat.waiting.push(Waiting { steps: first..seat.timeline.steps(), done });
-        self.poll(id);
+        self.poll_now(id);
     }
 
     /// The audience takes more, or has passed on what it was given.
     fn go_on(&mut self, id: u64) {
         match self.seats.get_mut(&id) {
-            Some(seat) if seat.held => self.poll(id),
+            Some(seat) if seat.held => self.poll_now(id),
             // What is due is handed out in its time.
             Some(seat) => seat.passed_on(),
             None => {}
         }
     }
 
-    /// Hands out what is due on a timeline.
-    fn poll(&mut self, id: u64) {
+    /// Hands out what is `due` on a timeline, now or in a moment.
+    fn poll(&mut self, id: u64, now: Instant, due: Instant) {
+        let rang = self.rang.take();
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.held = !seat.audience.takes_more(seat.timeline.rate());
         let wake = if seat.held {
-            seat.timeline.hold(Instant::now());
+            seat.timeline.hold(now);
             Wake::Commanded
         } else {
-            seat.timeline.poll(Instant::now(), &mut self.events)
+            seat.timeline.poll(due, &mut self.events)
         };
         if !self.events.is_empty() {
-            seat.audience.deliver(&self.events);
+            let mut until_due = || {
+                let mut now = Instant::now();
+                if let Some(alarm) = rang {
+                    self.alarm.rang(alarm, now);
+                }
+                self.alarm.waited(due.saturating_duration_since(now));
+                while now < due {
+                    std::hint::spin_loop();
+                    now = Instant::now();
+                }
+            };
+            seat.audience.deliver(&self.events, &mut until_due);
             self.events.clear();
         }
         seat.passed_on();
@@ -425,6 +434,7 @@ fn sleep_exactly() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -488,7 +498,8 @@ mod tests {
     struct Listener(Sender<(Instant, Event)>);
 
     impl Audience for Listener {
-        fn deliver(&mut self, events: &[Event]) {
+        fn deliver(&mut self, events: &[Event], until_due: &mut dyn FnMut()) {
+            until_due();
             for event in events {
                 self.0.send((Instant::now(), event.clone())).unwrap_or_default();
             }
@@ -552,7 +563,7 @@ mod tests {
     struct Hesitant(AtomicU64);
 
     impl Audience for Hesitant {
-        fn deliver(&mut self, _: &[Event]) {}
+        fn deliver(&mut self, _: &[Event], _: &mut dyn FnMut()) {}
 
         fn has_passed_on(&self) -> bool {
             self.0.fetch_add(1, Ordering::Relaxed) > 0
@@ -620,7 +631,7 @@ mod tests {
     struct Busy(u64);
 
     impl Audience for Busy {
-        fn deliver(&mut self, _: &[Event]) {}
+        fn deliver(&mut self, _: &[Event], _: &mut dyn FnMut()) {}
 
         fn takes_more(&mut self, _: Rate) -> bool {
             let busy = self.0 > 0;

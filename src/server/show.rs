@@ -384,8 +384,8 @@ impl House {
 
 impl State {
     /// Queues these events for those who watch, and lets them be written. Who is behind comes last: what is queued for
-    /// it may have to be copied, and it has something to read already.
-    fn deliver(&mut self, events: &[Event], before: Timestamp) {
+    /// it may have to be copied, and it has something to read already. Nothing is written before `until_due` returns.
+    fn deliver(&mut self, events: &[Event], before: Timestamp, until_due: &mut dyn FnMut()) {
         let now = Instant::now();
         self.deliveries += 1;
         for behind in [false, true] {
@@ -399,7 +399,12 @@ impl State {
                     filled += usize::from(viewer.filled);
                 }
             }
-            self.write(filled);
+            if !behind {
+                until_due();
+            }
+            if filled > 0 {
+                self.write(filled);
+            }
         }
     }
 
@@ -421,6 +426,20 @@ impl State {
         // is due meanwhile waits for these.
         viewers.filter(|viewer| !viewer.outbox.write_light(light)).for_each(leave);
         self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
+    }
+
+    /// Remembers the last message of each channel.
+    fn remember(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Message(message, _) => self.latest.remember(message),
+                Event::Lookback(messages) => {
+                    messages.iter().for_each(|message| self.latest.remember(message));
+                }
+                Event::Jumped(_) | Event::Looped(_) => self.latest.clear(),
+                Event::Stalled(_) | Event::Skipped(_) | Event::Ended(_) | Event::Tick(_) => {}
+            }
+        }
     }
 }
 
@@ -498,7 +517,7 @@ impl Audience for Listener {
         self.house.lock().shares.is_written()
     }
 
-    fn deliver(&mut self, events: &[Event]) {
+    fn deliver(&mut self, events: &[Event], until_due: &mut dyn FnMut()) {
         for event in events {
             if let Event::Message(message, _) = event {
                 self.house.catalog.count(message);
@@ -515,29 +534,22 @@ impl Audience for Listener {
             };
             break;
         }
-        state.deliver(events, before);
+        // Nobody asks for the last messages where these are not wanted.
+        if self.house.lookback {
+            state.remember(events);
+        }
+        state.deliver(events, before, until_due);
+        drop(state);
         for event in events {
             match event {
-                Event::Message(message, _) if self.house.lookback => state.latest.remember(message),
-                Event::Lookback(messages) if self.house.lookback => {
-                    messages.iter().for_each(|message| state.latest.remember(message))
-                }
-                Event::Jumped(time) => {
-                    state.latest.clear();
-                    self.house.happenings.tell(Happening::Jumped(*time));
-                }
-                Event::Looped(_) => {
-                    state.latest.clear();
-                    self.house.happenings.tell(Happening::Looped);
-                }
+                Event::Jumped(time) => self.house.happenings.tell(Happening::Jumped(*time)),
+                Event::Looped(_) => self.house.happenings.tell(Happening::Looped),
+                Event::Ended(_) => self.house.happenings.tell(Happening::Ended),
                 Event::Stalled(time) => tracing::debug!("playback stood for {time:?}"),
                 Event::Skipped(time) => tracing::debug!("a silence is cut short by {time:?}"),
-                Event::Ended(_) => self.house.happenings.tell(Happening::Ended),
-                // Nobody asks for the last messages where these are not wanted.
                 Event::Message(..) | Event::Lookback(_) | Event::Tick(_) => {}
             }
         }
-        drop(state);
         if events.iter().any(|event| matches!(event, Event::Lookback(_))) {
             self.house.stands.send_if_modified(|stands| !std::mem::replace(stands, true));
         }
@@ -596,7 +608,7 @@ mod tests {
     fn where_nothing_can_be_written_at_once_somebody_else_writes_to_everybody() {
         for viewers in [1, 2, 2 * WRITTEN_LIGHT as u64] {
             let mut state = state(viewers);
-            state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN);
+            state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, &mut || {});
             let woken = |viewer: &Viewer| viewer.outbox.filled().now_or_never().is_some();
             assert!(state.viewers.values().all(woken), "{viewers}");
             assert!(!state.viewers.values().any(woken), "{viewers}");
@@ -604,10 +616,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_due_yet_is_queued_and_not_written() {
+        let mut state = state(3);
+        let outboxes: Vec<_> = state.viewers.values().map(|viewer| Arc::clone(&viewer.outbox)).collect();
+        let mut asked = 0;
+        state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, &mut || {
+            asked += 1;
+            assert!(outboxes.iter().all(|outbox| outbox.load().1 > 0));
+            assert!(!outboxes.iter().any(|outbox| outbox.filled().now_or_never().is_some()));
+        });
+        assert_eq!(asked, 1);
+        assert!(outboxes.iter().all(|outbox| outbox.filled().now_or_never().is_some()));
+    }
+
+    #[test]
     fn what_is_left_to_others_is_waited_for_but_not_for_who_is_behind() {
         let mut crowd = state(3);
         let deliver = |crowd: &mut State, time| {
-            crowd.deliver(&[Event::Message(message(time), None)], Timestamp::MIN);
+            crowd.deliver(&[Event::Message(message(time), None)], Timestamp::MIN, &mut || {});
             crowd.shares.is_written()
         };
         assert!(!deliver(&mut crowd, 1));
@@ -629,7 +655,7 @@ mod tests {
     fn everybody_gets_everything_once_whoever_is_behind() {
         let mut state = state(4);
         for time in 0..100 {
-            state.deliver(&[Event::Message(message(time), None)], Timestamp::from_nanos(time));
+            state.deliver(&[Event::Message(message(time), None)], Timestamp::from_nanos(time), &mut || {});
             // One takes everything, another nothing, and others some of it.
             for (id, viewer) in &state.viewers {
                 if id.checked_sub(1).is_some_and(|every| time % (2 * every + 1) == 0) {
