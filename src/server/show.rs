@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::ServerOptions;
+use super::budget::Budget;
 use super::catalog::Catalog;
 use super::control;
 use super::happenings::{Happening, Happenings};
 use super::latest::Latest;
 use super::outbox::{LARGE, Outbox, ShareWatch, SubscribeError};
 use super::parameters::{Properties, Property, is_paused};
+use super::{ServerOptions, SessionMode};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Event, Player, Position, Rate, Remote, State as PlaybackState};
 use crate::recording::ChannelId;
@@ -126,6 +127,9 @@ struct State {
     latest: Latest,
     /// Who has something left to be written, of those who had nothing waiting when it was delivered.
     shares: ShareWatch,
+    /// The time that the scheduler may spend on writing what is large to a sole viewer: to wake somebody else for that costs
+    /// more, but something may be due meanwhile. `None` where that is not its viewer alone.
+    large: Option<Budget>,
 }
 
 struct Viewer {
@@ -183,6 +187,8 @@ impl Show {
             time: catalog.range.start,
             latest: Latest::new(catalog.channels.len()),
             shares: ShareWatch::default(),
+            // With a timeline for each client, all of them would wait for it.
+            large: (options.session == SessionMode::Shared).then(|| Budget::new(Instant::now())),
         };
         let house = Arc::new(House {
             catalog: Arc::clone(catalog),
@@ -411,6 +417,7 @@ impl State {
     /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
     fn write(&mut self, filled: usize) {
         let light = if self.viewers.len() == 1 { LIGHT_FOR_ONE } else { LARGE };
+        let mut large = if self.viewers.len() == 1 && !self.lossless { self.large.as_mut() } else { None };
         let mut share = self.shares.another();
         let mut leave = |viewer: &Viewer| {
             if !viewer.behind && !self.lossless {
@@ -418,13 +425,18 @@ impl State {
             }
             viewer.outbox.wake();
         };
+        let mut write = |outbox: &Outbox| {
+            outbox.write_light(light)
+                || large.as_mut().and_then(|large| large.spend_on(|| outbox.write_light(usize::MAX)))
+                    == Some(true)
+        };
         let mut viewers = self.viewers.values().filter(|viewer| viewer.filled);
         // For the others somebody else writes meanwhile.
         let others = filled.saturating_sub(WRITTEN_LIGHT);
         viewers.by_ref().take(others).for_each(&mut leave);
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
         // is due meanwhile waits for these.
-        viewers.filter(|viewer| !viewer.outbox.write_light(light)).for_each(leave);
+        viewers.filter(|viewer| !write(&viewer.outbox)).for_each(leave);
         self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
     }
 
@@ -563,6 +575,7 @@ mod tests {
     use super::*;
     use crate::recording::{Memory, Message};
     use crate::server::outbox::Batch;
+    use crate::server::wire::testing::connection;
 
     const LIMIT: usize = 1 << 20;
 
@@ -601,6 +614,7 @@ mod tests {
             time: Timestamp::MIN,
             latest: Latest::new(1),
             shares: ShareWatch::default(),
+            large: None,
         }
     }
 
@@ -627,6 +641,31 @@ mod tests {
         });
         assert_eq!(asked, 1);
         assert!(outboxes.iter().all(|outbox| outbox.filled().now_or_never().is_some()));
+    }
+
+    #[tokio::test]
+    async fn what_is_large_is_written_at_once_to_a_sole_viewer_where_nothing_else_waits_for_that() {
+        let budget = || Some(Budget::new(Instant::now()));
+        for (viewers, lossless, large, at_once) in [
+            (1, false, budget(), true),
+            (1, false, None, false),
+            (1, true, budget(), false),
+            (2, false, budget(), false),
+        ] {
+            let mut state = State { lossless, large, ..state(viewers) };
+            let mut clients = Vec::new();
+            for viewer in state.viewers.values() {
+                let (client, wire) = connection().await;
+                viewer.outbox.connect(wire);
+                clients.push(client);
+            }
+            let data = Bytes::from(vec![7; LIGHT_FOR_ONE + 1]);
+            let message = Message { data, ..message(1) };
+            state.deliver(&[Event::Message(message, None)], Timestamp::MIN, &mut || {});
+            for viewer in state.viewers.values() {
+                assert_eq!(viewer.outbox.written() > 0, at_once, "{viewers} {lossless}");
+            }
+        }
     }
 
     #[test]

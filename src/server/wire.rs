@@ -207,3 +207,19 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod testing {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A connection: what the client has of it, and what the server writes to.
+    pub async fn connection() -> (TcpStream, Arc<Wire>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, wire) = Connection::Plain(listener.accept().await.unwrap().0).into_split();
+        wire.writable().await.unwrap();
+        (client, wire)
+    }
+}

@@ -4,13 +4,12 @@ use std::task::Waker;
 
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::recording::Memory;
 use crate::server::outbox::waiting::OVERHEAD;
 use crate::server::socket::drain;
-use crate::server::wire::{Connection, Wire};
+use crate::server::wire::testing::connection;
 
 const CHANNELS: usize = 4;
 const LAG: Duration = Duration::from_secs(2);
@@ -503,15 +502,6 @@ fn it_says_whether_something_waited_before() {
     assert_eq!(deliver(3), Delivery { filled: true, behind: false });
     outbox.unsubscribe(100);
     assert_eq!(deliver(4), Delivery { filled: false, behind: false });
-}
-
-/// A connection: what the client has of it, and what the server writes to.
-async fn connection() -> (TcpStream, Arc<Wire>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (_, wire) = Connection::Plain(listener.accept().await.unwrap().0).into_split();
-    wire.writable().await.unwrap();
-    (client, wire)
 }
 
 /// Gives a client a share, and counts how often it tells that it was the last one.
