@@ -117,8 +117,10 @@ fn main() {
     if wanted("fanout") {
         bench.heading(&format!("robot at rate 1 for 10 s, medians of {rounds}"));
         for clients in [1, 10, 50] {
-            bench.fan_out(clients);
+            bench.fan_out(clients, Some(Compression::Zstd));
         }
+        // What serving costs, without what unpacking costs every player.
+        bench.fan_out(1, None);
     }
     if wanted("slow") {
         bench.heading(&format!(
@@ -342,9 +344,9 @@ impl Bench {
         }
     }
 
-    fn fan_out(&mut self, clients: usize) {
+    fn fan_out(&mut self, clients: usize, compression: Option<Compression>) {
         const SECONDS: u64 = 10;
-        let path = self.recording(ROBOT, SECONDS, Some(Compression::Zstd));
+        let path = self.recording(ROBOT, SECONDS, compression);
         let file = path.to_str().expect("a path");
         let mut rows = Vec::new();
         for _ in 0..self.rounds {
@@ -363,11 +365,18 @@ impl Bench {
             }
         }
         for Row { name, runs } in &rows {
-            self.report_crowds(name, clients, runs);
+            self.report_crowds(name, clients, compression, runs);
         }
     }
 
-    fn report_crowds(&mut self, who: &str, clients: usize, crowds: &[Crowd]) {
+    fn report_crowds(
+        &mut self,
+        who: &str,
+        clients: usize,
+        compression: Option<Compression>,
+        crowds: &[Crowd],
+    ) {
+        let packing = compression_name(compression);
         let [cpu, memory] = [median(crowds, |crowd| crowd.cpu), median(crowds, |crowd| crowd.memory as f64)];
         let [p50, p99] = [median(crowds, |crowd| crowd.p50 as f64), median(crowds, |crowd| crowd.p99 as f64)]
             .map(|nanos| nanos / 1e3);
@@ -375,12 +384,12 @@ impl Bench {
         let lost = crowds.iter().map(|crowd| crowd.lost).max().unwrap_or(0);
         let missed = crowds.iter().map(|crowd| crowd.missed).max().unwrap_or(0);
         println!(
-            "{clients:>3} clients  {who:<7} CPU {cpu:>5.2} s  memory at most {:>6.1} MB  lateness p50 {p50:>6.0} us, p99 {p99:>7.0} us  \
+            "{clients:>3} clients  {packing:<4}  {who:<7} CPU {cpu:>5.2} s  memory at most {:>6.1} MB  lateness p50 {p50:>6.0} us, p99 {p99:>7.0} us  \
              {lost} lost, {missed} before the first",
             memory / 1e6,
         );
         self.figures.push(json!({
-            "what": "fanout", "who": who, "clients": clients, "cpu_seconds": cpu, "memory_bytes": memory,
+            "what": "fanout", "who": who, "clients": clients, "compression": packing, "cpu_seconds": cpu, "memory_bytes": memory,
             "p50_us": p50, "p99_us": p99, "lost": lost, "missed": missed,
         }));
     }
@@ -439,7 +448,8 @@ impl Bench {
     /// More and more clients, until one of them loses a message.
     fn far(&mut self) {
         const SECONDS: u64 = 10;
-        let path = self.recording(ROBOT, SECONDS, Some(Compression::Zstd));
+        let compression = Some(Compression::Zstd);
+        let path = self.recording(ROBOT, SECONDS, compression);
         let file = path.to_str().expect("a path").to_owned();
         let mut players: Vec<(&'static str, &'static str, Manner)> = vec![("fgplay", "", Manner::ByItself)];
         players.extend(OTHERS.iter().map(|other| (other.name, other.variable, other.manner(1.0))));
@@ -453,7 +463,7 @@ impl Bench {
                     Crowd::new(&crowd(peer.port, clients, SECONDS, manner), peer.usage())
                 };
                 let lost = result.lost;
-                self.report_crowds(name, clients, &[result]);
+                self.report_crowds(name, clients, compression, &[result]);
                 if lost > 0 {
                     break;
                 }

@@ -584,7 +584,7 @@ mod tests {
     struct Nobody;
 
     impl Audience for Nobody {
-        fn deliver(&mut self, _: &[playback::Event], _: &mut dyn FnMut()) {}
+        fn deliver(&mut self, _: &[playback::Event], _: Instant, _: &mut dyn FnMut()) {}
 
         fn changed(&mut self, _: &Position) {}
     }

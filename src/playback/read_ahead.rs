@@ -14,9 +14,9 @@ use super::{Feed, Lookback, Peek, Range, ReadPool};
 use crate::recording::{ChannelId, Message, Recording};
 use crate::time::Timestamp;
 
-/// The threads that read are told of room when there is this part of what there can be: waking one of them for less costs
-/// more than what it reads.
-const TOLD_ROOM: usize = 8;
+/// The threads that read are told of room once there is an eighth of what there can be: waking one of them for less
+/// costs more than what it reads.
+const ROOM_PARTS: usize = 8;
 
 /// What to read, and how much of it ahead of time.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ pub struct ReadAhead {
     /// How many bytes there is room for since something was taken, of which the threads that read were not told yet.
     room: usize,
     /// Of how many bytes of room they are told at the least.
-    told_room: usize,
+    enough_room: usize,
 }
 
 impl ReadAhead {
@@ -72,7 +72,7 @@ impl ReadAhead {
             end_of_pass: false,
             played: None,
             room: 0,
-            told_room: told_room(options.limit),
+            enough_room: enough_room(options.limit),
         }
     }
 
@@ -116,6 +116,8 @@ impl ReadAhead {
 
     /// Adds to the state what was found of it since messages go on without it.
     fn add_late(&mut self, mut messages: Vec<Message>, over: bool) {
+        // It may have been much.
+        self.room = usize::MAX;
         let Some(played) = &self.played else { return };
         messages.retain(|message| !played.contains(&message.channel));
         if !messages.is_empty() {
@@ -178,14 +180,14 @@ impl Feed for ReadAhead {
     }
 
     fn hurry(&mut self, hurries: bool) {
-        self.told_room = told_room(self.reader.hurry(hurries));
+        self.enough_room = enough_room(self.reader.hurry(hurries));
         // Perhaps for more than before.
         self.room = usize::MAX;
     }
 
     fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
         // A thread that reads would take a processor from those that send what was taken, and receive it.
-        if self.room >= self.told_room && (self.reader.is_short(self.batch_bytes) || everything()) {
+        if self.room >= self.enough_room && (self.reader.is_short(self.batch_bytes) || everything()) {
             self.room = 0;
             self.reader.wake(self.reader.state(), &self.pool);
         }
@@ -193,8 +195,8 @@ impl Feed for ReadAhead {
 }
 
 /// Of how many bytes of room the threads that read are told at the least, where so many bytes are kept ready.
-fn told_room(limit: usize) -> usize {
-    (limit / TOLD_ROOM).max(1)
+fn enough_room(limit: usize) -> usize {
+    (limit / ROOM_PARTS).max(1)
 }
 
 impl Drop for ReadAhead {

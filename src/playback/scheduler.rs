@@ -20,9 +20,10 @@ use super::{Command, Event, Feed, Position, Rate, Timeline, Wake};
 
 /// Who hears what happens on a timeline.
 pub trait Audience: Send + 'static {
-    /// Takes what is due in a moment, and calls `until_due` before any of it leaves: that returns when it is due, and at
-    /// once where it is already. Called on the scheduler's thread, so it must not wait for anything else.
-    fn deliver(&mut self, events: &[Event], until_due: &mut dyn FnMut());
+    /// Takes what is `due`, now or in a moment, and calls `until_due` once before any of it leaves: that returns when
+    /// it is due, and at once where it is already. Called on the scheduler's thread, so it must not wait for anything
+    /// else.
+    fn deliver(&mut self, events: &[Event], due: Instant, until_due: &mut dyn FnMut());
 
     /// Whether it takes more now, at this rate. While it does not, time stands; who makes it take more again tells
     /// the scheduler so ([`Remote::go_on`]).
@@ -85,16 +86,11 @@ impl Scheduler {
     pub fn start() -> io::Result<Self> {
         let (sender, inbox) = inbox();
         let (alive_sender, alive) = watch::channel(());
-        let driver = Driver {
-            seats: BTreeMap::new(),
-            due: BinaryHeap::new(),
-            inbox,
-            alarm: Alarm::new(Instant::now()),
-            rang: None,
-            events: Vec::new(),
-            _alive: alive_sender,
+        let run = move || {
+            let _alive: watch::Sender<()> = alive_sender;
+            Driver::new(inbox).run();
         };
-        let thread = std::thread::Builder::new().name("fgplay-scheduler".into()).spawn(|| driver.run())?;
+        let thread = std::thread::Builder::new().name("fgplay-scheduler".into()).spawn(run)?;
         let voice = Voice::new(sender, thread.thread().clone());
         Ok(Scheduler { voice, next_id: Arc::default(), alive, thread: Some(thread) })
     }
@@ -265,11 +261,21 @@ struct Driver {
     rang: Option<Instant>,
     /// To use again.
     events: Vec<Event>,
-    /// Tells others, by its end, of the end of the thread.
-    _alive: watch::Sender<()>,
 }
 
 impl Driver {
+    /// Drives no timeline yet.
+    fn new(inbox: Inbox<Signal>) -> Self {
+        Driver {
+            seats: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            inbox,
+            alarm: Alarm::new(Instant::now()),
+            rang: None,
+            events: Vec::new(),
+        }
+    }
+
     fn run(mut self) {
         sleep_exactly();
         loop {
@@ -355,7 +361,7 @@ impl Driver {
         }
     }
 
-    /// Hands out what is `due` on a timeline, now or in a moment.
+    /// Hands out what is `due` on a timeline, now or in a moment. What is said in that moment is heard after it.
     fn poll(&mut self, id: u64, now: Instant, due: Instant) {
         let rang = self.rang.take();
         let Some(seat) = self.seats.get_mut(&id) else { return };
@@ -378,7 +384,7 @@ impl Driver {
                     now = Instant::now();
                 }
             };
-            seat.audience.deliver(&self.events, &mut until_due);
+            seat.audience.deliver(&self.events, due, &mut until_due);
             self.events.clear();
         }
         seat.passed_on();
@@ -498,7 +504,7 @@ mod tests {
     struct Listener(Sender<(Instant, Event)>);
 
     impl Audience for Listener {
-        fn deliver(&mut self, events: &[Event], until_due: &mut dyn FnMut()) {
+        fn deliver(&mut self, events: &[Event], _: Instant, until_due: &mut dyn FnMut()) {
             until_due();
             for event in events {
                 self.0.send((Instant::now(), event.clone())).unwrap_or_default();
@@ -547,6 +553,38 @@ mod tests {
         assert_eq!(count, 51);
     }
 
+    /// Tells when what it is given is due, and when it might leave.
+    struct Early(Sender<[Instant; 2]>);
+
+    impl Audience for Early {
+        fn deliver(&mut self, _: &[Event], due: Instant, until_due: &mut dyn FnMut()) {
+            until_due();
+            self.0.send([due, Instant::now()]).unwrap_or_default();
+        }
+
+        fn changed(&mut self, _: &Position) {}
+    }
+
+    #[test]
+    fn what_is_prepared_waits_until_it_is_due() {
+        let (sender, heard) = mpsc::channel();
+        let range = Range { start: Timestamp::MIN, end: Timestamp::from_nanos(9_000_000) };
+        let feed = Metronome { next: 0, end: 9, passed_on: None };
+        let mut timeline = Timeline::new(feed, TimelineOptions::new(range));
+        let publish = watch::Sender::new(timeline.position());
+        timeline.apply(Command::Play, Instant::now(), &mut Vec::new());
+        let (timeline, audience) = (Box::new(timeline), Box::new(Early(sender)));
+        let seat = Seat { timeline, audience, publish, wake: None, held: false, waiting: Vec::new() };
+        let mut driver = Driver::new(inbox().1);
+        driver.seats.insert(0, seat);
+        let now = Instant::now();
+        // Far enough ahead that it can't be over by itself.
+        driver.poll(0, now, now + Duration::from_millis(20));
+        let [due, left] = heard.recv().unwrap();
+        assert_eq!(due, now + Duration::from_millis(20));
+        assert!(left >= due);
+    }
+
     #[test]
     fn commands_take_effect_while_it_sleeps() {
         let Fixture { scheduler: _scheduler, player, events } = start(1000, 1e-6);
@@ -563,7 +601,7 @@ mod tests {
     struct Hesitant(AtomicU64);
 
     impl Audience for Hesitant {
-        fn deliver(&mut self, _: &[Event], _: &mut dyn FnMut()) {}
+        fn deliver(&mut self, _: &[Event], _: Instant, _: &mut dyn FnMut()) {}
 
         fn has_passed_on(&self) -> bool {
             self.0.fetch_add(1, Ordering::Relaxed) > 0
@@ -631,7 +669,7 @@ mod tests {
     struct Busy(u64);
 
     impl Audience for Busy {
-        fn deliver(&mut self, _: &[Event], _: &mut dyn FnMut()) {}
+        fn deliver(&mut self, _: &[Event], _: Instant, _: &mut dyn FnMut()) {}
 
         fn takes_more(&mut self, _: Rate) -> bool {
             let busy = self.0 > 0;

@@ -302,7 +302,8 @@ impl<F: Feed> Timeline<F> {
         self.stepped.saturating_add(left)
     }
 
-    /// Appends what is due at `now` to `events`, and says when to poll again.
+    /// Appends what is due at `now` to `events`, and says when to poll again. That may be a moment ahead, so that what
+    /// is due then can be prepared: where there are events, nothing else may be asked of the timeline before it.
     pub fn poll(&mut self, now: Instant, events: &mut Vec<Event>) -> Wake {
         let batch = events.len() + BATCH;
         self.batch_bytes = 0;

@@ -37,7 +37,8 @@ impl Budget {
         self.paid <= now
     }
 
-    fn spend(&mut self, time: Duration) {
+    /// So much was spent.
+    pub fn spend(&mut self, time: Duration) {
         self.paid += time.min(MOST_CHARGED) * SHARE;
     }
 }
@@ -46,8 +47,8 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// Does something every 100 us, for so long each time, through a second after a silence. Gives how often, and how much
-    /// of that time was spent.
+    /// Does something every 100 us, for so long each time, through a second after a silence. Gives how often, and how
+    /// much of that time was spent.
     fn work(each: Duration) -> (u32, Duration) {
         let start = Instant::now();
         let mut budget = Budget::new(start);

@@ -10,8 +10,8 @@ thread_local! {
     static COURTESY: RefCell<Budget> = RefCell::new(Budget::new(Instant::now()));
 }
 
-/// Gives way after a large write: to clients on the same machine above all, who would otherwise not begin to read before
-/// everything is written to everybody. Where the processors are busy with something else, that takes long, and is done
+/// Gives way after a large write: to clients on the same machine above all, who would otherwise not begin to read
+/// before everything is written to everybody. Where the processors are busy with something else, that takes long, and is done
 /// seldom: what is due has to be written.
 pub(super) fn give_way() {
     COURTESY.with_borrow_mut(|budget| budget.spend_on(std::thread::yield_now));

@@ -179,9 +179,10 @@ impl Outbox {
     }
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
-    /// before that, and `now` is when it is. Where something was queued, who called has to see to it that it is
-    /// written ([`write_light`](Self::write_light), [`wake`](Self::wake)).
-    pub fn deliver(&self, events: &[Event], mut position: Timestamp, now: Instant) -> Delivery {
+    /// before that, and `due` is when it is to be written, now or in a moment: nothing is written until then. Where
+    /// something was queued, who called has to see to it that it is written ([`write_light`](Self::write_light),
+    /// [`wake`](Self::wake)).
+    pub fn deliver(&self, events: &[Event], mut position: Timestamp, due: Instant) -> Delivery {
         let mut state = self.lock();
         if state.closing {
             return Delivery::default();
@@ -193,10 +194,10 @@ impl Outbox {
         let may_hold = if behind { self.may_hold() } else { usize::MAX };
         for event in events {
             match event {
-                Event::Message(message, due) => {
+                Event::Message(message, promised) => {
                     position = message.log_time;
                     passed = true;
-                    state.queue(message, message.log_time, *due, may_hold);
+                    state.queue(message, message.log_time, *promised, may_hold);
                 }
                 Event::Lookback(messages) => {
                     for message in messages {
@@ -224,16 +225,17 @@ impl Outbox {
             }
         }
         if !loses_nothing {
-            state.heed_lag(now, self.written());
+            state.heed_lag(due, self.written());
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
-        let quiet = state.told_at.is_none_or(|told| now.saturating_duration_since(told) >= QUIET);
+        let quiet = state.told_at.is_none_or(|told| due.saturating_duration_since(told) >= QUIET);
         if state.sequence == before && quiet && !behind && passed {
             state.queue_time(position);
         }
         let filled = state.sequence > before;
         if filled {
-            state.told_at = Some(now);
+            state.told_at = Some(due);
+            state.not_before = Some(due);
         }
         // After a jump nothing waits.
         self.tell_room(&mut state);

@@ -30,6 +30,9 @@ const WRITTEN_LIGHT: usize = 64;
 /// somebody else.
 const LIGHT_FOR_ONE: usize = 256 * 1024;
 
+/// What is larger than this the scheduler writes to nobody, in bytes.
+const LARGE_FOR_ONE: usize = 4 * 1024 * 1024;
+
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);
 
@@ -127,8 +130,8 @@ struct State {
     latest: Latest,
     /// Who has something left to be written, of those who had nothing waiting when it was delivered.
     shares: ShareWatch,
-    /// The time that the scheduler may spend on writing what is large to a sole viewer: to wake somebody else for that costs
-    /// more, but something may be due meanwhile. `None` where that is not its viewer alone.
+    /// The time that the scheduler may spend on writing what is large to a sole viewer: to wake somebody else for that
+    /// costs more, but something may be due meanwhile. `None` where each client has a timeline of its own.
     large: Option<Budget>,
 }
 
@@ -187,7 +190,7 @@ impl Show {
             time: catalog.range.start,
             latest: Latest::new(catalog.channels.len()),
             shares: ShareWatch::default(),
-            // With a timeline for each client, all of them would wait for it.
+            // With a timeline for each client, the others would wait for it.
             large: (options.session == SessionMode::Shared).then(|| Budget::new(Instant::now())),
         };
         let house = Arc::new(House {
@@ -390,16 +393,16 @@ impl House {
 
 impl State {
     /// Queues these events for those who watch, and lets them be written. Who is behind comes last: what is queued for
-    /// it may have to be copied, and it has something to read already. Nothing is written before `until_due` returns.
-    fn deliver(&mut self, events: &[Event], before: Timestamp, until_due: &mut dyn FnMut()) {
-        let now = Instant::now();
+    /// it may have to be copied, and it has something to read already. It is `due` when `until_due` returns: nothing is
+    /// written before.
+    fn deliver(&mut self, events: &[Event], before: Timestamp, due: Instant, until_due: &mut dyn FnMut()) {
         self.deliveries += 1;
         for behind in [false, true] {
             let mut filled = 0;
             for viewer in self.viewers.values_mut() {
                 viewer.filled = false;
                 if viewer.behind == behind && viewer.delivery < self.deliveries {
-                    let delivery = viewer.outbox.deliver(events, before, now);
+                    let delivery = viewer.outbox.deliver(events, before, due);
                     (viewer.filled, viewer.behind) = (delivery.filled, delivery.behind);
                     viewer.delivery = self.deliveries;
                     filled += usize::from(viewer.filled);
@@ -425,9 +428,12 @@ impl State {
             }
             viewer.outbox.wake();
         };
-        let mut write = |outbox: &Outbox| {
-            outbox.write_light(light)
-                || large.as_mut().and_then(|large| large.spend_on(|| outbox.write_light(usize::MAX)))
+        let mut write = |viewer: &Viewer| {
+            viewer.outbox.write_light(light)
+                || large
+                    .as_mut()
+                    .filter(|_| !viewer.behind)
+                    .and_then(|large| large.spend_on(|| viewer.outbox.write_large(LARGE_FOR_ONE)))
                     == Some(true)
         };
         let mut viewers = self.viewers.values().filter(|viewer| viewer.filled);
@@ -435,8 +441,8 @@ impl State {
         let others = filled.saturating_sub(WRITTEN_LIGHT);
         viewers.by_ref().take(others).for_each(&mut leave);
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
-        // is due meanwhile waits for these.
-        viewers.filter(|viewer| !write(&viewer.outbox)).for_each(leave);
+        // is due meanwhile waits for these, where there are several viewers.
+        viewers.filter(|viewer| !write(viewer)).for_each(leave);
         self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
     }
 
@@ -529,7 +535,7 @@ impl Audience for Listener {
         self.house.lock().shares.is_written()
     }
 
-    fn deliver(&mut self, events: &[Event], until_due: &mut dyn FnMut()) {
+    fn deliver(&mut self, events: &[Event], due: Instant, until_due: &mut dyn FnMut()) {
         for event in events {
             if let Event::Message(message, _) = event {
                 self.house.catalog.count(message);
@@ -546,11 +552,15 @@ impl Audience for Listener {
             };
             break;
         }
-        // Nobody asks for the last messages where these are not wanted.
-        if self.house.lookback {
+        // Nobody asks for the last messages where these are not wanted. They are remembered when there is time for it.
+        let (lookback, early) = (self.house.lookback, Instant::now() < due);
+        if lookback && early {
             state.remember(events);
         }
-        state.deliver(events, before, until_due);
+        state.deliver(events, before, due, until_due);
+        if lookback && !early {
+            state.remember(events);
+        }
         drop(state);
         for event in events {
             match event {
@@ -618,11 +628,16 @@ mod tests {
         }
     }
 
+    /// Delivers what is due now.
+    fn deliver(state: &mut State, events: &[Event], before: Timestamp) {
+        state.deliver(events, before, Instant::now(), &mut || {});
+    }
+
     #[test]
     fn where_nothing_can_be_written_at_once_somebody_else_writes_to_everybody() {
         for viewers in [1, 2, 2 * WRITTEN_LIGHT as u64] {
             let mut state = state(viewers);
-            state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, &mut || {});
+            deliver(&mut state, &[Event::Message(message(1), None)], Timestamp::MIN);
             let woken = |viewer: &Viewer| viewer.outbox.filled().now_or_never().is_some();
             assert!(state.viewers.values().all(woken), "{viewers}");
             assert!(!state.viewers.values().any(woken), "{viewers}");
@@ -634,7 +649,7 @@ mod tests {
         let mut state = state(3);
         let outboxes: Vec<_> = state.viewers.values().map(|viewer| Arc::clone(&viewer.outbox)).collect();
         let mut asked = 0;
-        state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, &mut || {
+        state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, Instant::now(), &mut || {
             asked += 1;
             assert!(outboxes.iter().all(|outbox| outbox.load().1 > 0));
             assert!(!outboxes.iter().any(|outbox| outbox.filled().now_or_never().is_some()));
@@ -645,25 +660,39 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_large_is_written_at_once_to_a_sole_viewer_where_nothing_else_waits_for_that() {
+        const LARGE: usize = LIGHT_FOR_ONE + 1;
+        let spent = || {
+            let mut budget = Budget::new(Instant::now());
+            // An hour's debt.
+            (0..3600).for_each(|_| budget.spend(Duration::from_secs(1)));
+            Some(budget)
+        };
         let budget = || Some(Budget::new(Instant::now()));
-        for (viewers, lossless, large, at_once) in [
-            (1, false, budget(), true),
-            (1, false, None, false),
-            (1, true, budget(), false),
-            (2, false, budget(), false),
+        for (what, viewers, lossless, behind, large, size, at_once) in [
+            ("one", 1, false, false, budget(), LARGE, true),
+            ("one of a timeline each", 1, false, false, None, LARGE, false),
+            ("who loses nothing", 1, true, false, budget(), LARGE, false),
+            ("who is behind", 1, false, true, budget(), LARGE, false),
+            ("no time left", 1, false, false, spent(), LARGE, false),
+            ("too large", 1, false, false, budget(), LARGE_FOR_ONE + 1, false),
+            ("two", 2, false, false, budget(), LARGE, false),
         ] {
             let mut state = State { lossless, large, ..state(viewers) };
             let mut clients = Vec::new();
             for viewer in state.viewers.values() {
                 let (client, wire) = connection().await;
+                viewer.outbox.set_limit(2 * LARGE_FOR_ONE);
                 viewer.outbox.connect(wire);
+                if behind {
+                    let before = Message { data: Bytes::from(vec![7; LARGE]), ..message(0) };
+                    viewer.outbox.deliver(&[Event::Message(before, None)], Timestamp::MIN, Instant::now());
+                }
                 clients.push(client);
             }
-            let data = Bytes::from(vec![7; LIGHT_FOR_ONE + 1]);
-            let message = Message { data, ..message(1) };
-            state.deliver(&[Event::Message(message, None)], Timestamp::MIN, &mut || {});
+            let message = Message { data: Bytes::from(vec![7; size]), ..message(1) };
+            deliver(&mut state, &[Event::Message(message, None)], Timestamp::MIN);
             for viewer in state.viewers.values() {
-                assert_eq!(viewer.outbox.written() > 0, at_once, "{viewers} {lossless}");
+                assert_eq!(viewer.outbox.written() > 0, at_once, "{what}");
             }
         }
     }
@@ -672,7 +701,7 @@ mod tests {
     fn what_is_left_to_others_is_waited_for_but_not_for_who_is_behind() {
         let mut crowd = state(3);
         let deliver = |crowd: &mut State, time| {
-            crowd.deliver(&[Event::Message(message(time), None)], Timestamp::MIN, &mut || {});
+            deliver(crowd, &[Event::Message(message(time), None)], Timestamp::MIN);
             crowd.shares.is_written()
         };
         assert!(!deliver(&mut crowd, 1));
@@ -694,7 +723,12 @@ mod tests {
     fn everybody_gets_everything_once_whoever_is_behind() {
         let mut state = state(4);
         for time in 0..100 {
-            state.deliver(&[Event::Message(message(time), None)], Timestamp::from_nanos(time), &mut || {});
+            state.deliver(
+                &[Event::Message(message(time), None)],
+                Timestamp::from_nanos(time),
+                Instant::now(),
+                &mut || {},
+            );
             // One takes everything, another nothing, and others some of it.
             for (id, viewer) in &state.viewers {
                 if id.checked_sub(1).is_some_and(|every| time % (2 * every + 1) == 0) {

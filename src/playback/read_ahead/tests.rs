@@ -264,7 +264,7 @@ fn reading_goes_on_when_what_was_taken_is_passed_on() {
     fixture.feed.passed_on(&|| true);
     assert_eq!(at_rest(&fixture), left);
     // Enough, and less than half.
-    take_down_to(&mut fixture, LIMIT - 2 * LIMIT / TOLD_ROOM);
+    take_down_to(&mut fixture, LIMIT - 2 * (LIMIT / ROOM_PARTS));
     let left = at_rest(&fixture);
     fixture.feed.passed_on(&|| false);
     assert_eq!(at_rest(&fixture), left, "others still pass it on");

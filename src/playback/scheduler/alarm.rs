@@ -1,12 +1,13 @@
-//! When to wake up so as to be there in time: the system takes a while to wake a thread that sleeps.
+//! When to wake up so as to be ready in time: the system takes a while to wake a thread that sleeps, and the thread to
+//! prepare what is due.
 
 use std::time::{Duration, Instant};
 
 /// Nobody is woken earlier than this before something is due.
 const EARLIEST: Duration = Duration::from_micros(100);
 
-/// How far what was learned moves with each time that the system woke the thread: such that nine times of ten the
-/// system takes longer. So it is seldom too early, and awake for nothing.
+/// How far what was learned moves with each time that the system woke the thread: such that nine times of ten
+/// it takes longer. So it is seldom too early, and awake for nothing.
 const LONGER: Duration = Duration::from_nanos(220);
 const SHORTER: Duration = Duration::from_nanos(2000);
 
@@ -14,11 +15,11 @@ const SHORTER: Duration = Duration::from_nanos(2000);
 const SHARE: u32 = 50;
 const MOST_SAVED: Duration = Duration::from_millis(1);
 
-/// Learns how long the system takes to wake a thread, and lets it be woken earlier by that. Where it wakes too early
-/// for once, it has to wait awake; that is bounded, as a share of all time.
+/// Learns how long it takes from when a thread is to be woken until it is ready, and lets it be woken earlier by that.
+/// Where it is ready too early for once, it has to wait awake; that is bounded, as a share of all time.
 #[derive(Debug)]
 pub struct Alarm {
-    /// How long the system takes at least, as a rule.
+    /// How long it takes at least, as a rule.
     takes: Duration,
     /// How long it may wait awake.
     saved: Duration,
@@ -39,7 +40,7 @@ impl Alarm {
         (alarm > now).then_some(alarm)
     }
 
-    /// The thread was to be woken at the instant `alarm`, and is awake now.
+    /// The thread was to be woken at the instant `alarm`, and is ready now.
     pub fn rang(&mut self, alarm: Instant, now: Instant) {
         let took = now.saturating_duration_since(alarm);
         self.takes = if took > self.takes {

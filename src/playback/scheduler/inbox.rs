@@ -34,7 +34,7 @@ pub fn inbox<T>() -> (Sender<T>, Inbox<T>) {
 }
 
 impl<T> Voice<T> {
-    /// Says something to the `thread` that has the inbox.
+    /// For the `thread` that has the inbox.
     pub fn new(sender: Sender<T>, thread: Thread) -> Self {
         Voice { sender, thread }
     }

@@ -17,6 +17,8 @@ pub(in crate::server) const LARGE: usize = 64 * 1024;
 pub(super) enum Load {
     /// What comes before the first message or frame of more bytes than that, and about as many in all.
     UpTo(usize),
+    /// As `Any`, but nothing of more bytes than that.
+    Large(usize),
     /// Whatever comes; but of two large ones each has a turn of its own, so that other clients have theirs between.
     Any,
 }
@@ -69,6 +71,14 @@ impl Outbox {
         }
     }
 
+    /// As [`write_light`](Self::write_light), but also one that is [large](LARGE).
+    pub fn write_large(&self, most: usize) -> bool {
+        match self.pen.try_lock() {
+            Ok(mut pen) => matches!(self.write(&mut pen, Load::Large(most)), Ok(Wrote::Everything)),
+            Err(_) => false,
+        }
+    }
+
     /// Wakes the one who writes.
     pub fn wake(&self) {
         self.filled.notify_one();
@@ -99,6 +109,11 @@ impl Outbox {
                 if begun && !state.is_empty() {
                     return Ok(Wrote::Some);
                 }
+                // Somebody prepares what is due in a moment, and sees to it that it is written then.
+                if state.not_before.is_some_and(|due| Instant::now() < due) {
+                    return Ok(Wrote::Some);
+                }
+                state.not_before = None;
                 begun = true;
                 self.take(&mut state, batch, load);
                 if batch.is_empty() {

@@ -41,6 +41,8 @@ pub(super) struct State {
     pub channels: HashMap<u32, ChannelId>,
     /// The time of the last Time message that was taken out.
     pub told: Option<Timestamp>,
+    /// When what was queued last is due: nothing is written before.
+    pub not_before: Option<Instant>,
     /// When something was last queued that tells the time.
     pub told_at: Option<Instant>,
     /// Somebody waits for room for more messages.
@@ -82,6 +84,7 @@ impl State {
             answerer: None,
             channels: HashMap::new(),
             told: None,
+            not_before: None,
             told_at: None,
             awaited: false,
             large: None,
@@ -201,6 +204,10 @@ impl State {
     fn is_too_much(&mut self, sequence: u64, batch: &Batch, load: Load) -> bool {
         match load {
             Load::UpTo(most) => batch.bytes() > most || self.first_bytes(sequence) > most,
+            Load::Large(most) => {
+                let first = self.first_bytes(sequence);
+                first > most || (batch.bytes() > LARGE && first > LARGE)
+            }
             Load::Any => batch.bytes() > LARGE && self.first_bytes(sequence) > LARGE,
         }
     }

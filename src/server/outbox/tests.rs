@@ -535,6 +535,38 @@ async fn who_waits_hears_when_what_was_left_is_written() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_before_it_is_due() {
+    let outbox = outbox(10 << 20);
+    let (_client, wire) = connection().await;
+    outbox.connect(wire);
+    let soon = Instant::now() + Duration::from_secs(3600);
+    outbox.deliver(&[event(0, 1, 10)], Timestamp::MIN, soon);
+    assert!(!outbox.write_light(LARGE));
+    assert_eq!(outbox.write_some().unwrap(), Wrote::Some);
+    assert_eq!(outbox.written(), 0);
+    deliver(&outbox, &[event(0, 2, 10)]);
+    assert_eq!(outbox.write_some().unwrap(), Wrote::Everything);
+    assert_eq!(outbox.counts().sent, 2);
+}
+
+#[tokio::test]
+async fn what_is_large_is_written_one_by_one_and_what_is_larger_is_not() {
+    const MOST: usize = 2 * LARGE;
+    let outbox = outbox(10 << 20);
+    let (_client, wire) = connection().await;
+    outbox.connect(wire);
+    let large =
+        [event(0, 1, 10), event(0, 2, MOST), event(0, 3, 10), event(0, 4, MOST), event(0, 5, MOST + 1)];
+    deliver(&outbox, &large);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        assert!(!outbox.write_large(MOST));
+        sent.push(outbox.counts().sent);
+    }
+    assert_eq!(sent, [3, 4, 4]);
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_client_that_takes_no_more() {
     const HUGE: usize = 16 << 20;
     let slow = outbox(2 * HUGE);
