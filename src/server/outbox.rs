@@ -179,8 +179,8 @@ impl Outbox {
     }
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
-    /// before that, and `due` is when it is to be written, now or in a moment: nothing is written until then. Where
-    /// something was queued, who called has to see to it that it is written ([`write_light`](Self::write_light),
+    /// before that, and `due` is when it is to be written, now or in a moment, for which whoever writes waits awake.
+    /// Where something was queued, who called has to see to it that it is written ([`write_light`](Self::write_light),
     /// [`wake`](Self::wake)).
     pub fn deliver(&self, events: &[Event], mut position: Timestamp, due: Instant) -> Delivery {
         let mut state = self.lock();
@@ -330,6 +330,7 @@ impl Outbox {
     pub fn stop_messages(&self) {
         let mut state = self.lock();
         state.closing = true;
+        state.not_before = None;
         state.waiting.clear();
         self.tell_room(&mut state);
     }
@@ -339,6 +340,7 @@ impl Outbox {
         let mut state = self.lock();
         state.push(last, false);
         state.closing = true;
+        state.not_before = None;
         state.finished = true;
         self.tell_room(&mut state);
         drop(state);
@@ -393,6 +395,7 @@ impl Outbox {
     /// Takes nothing more.
     fn end(&self, state: &mut State) {
         state.closing = true;
+        state.not_before = None;
         state.finished = true;
         self.tell_room(state);
         self.give_share_back(state);

@@ -130,8 +130,9 @@ struct State {
     latest: Latest,
     /// Who has something left to be written, of those who had nothing waiting when it was delivered.
     shares: ShareWatch,
-    /// The time that the scheduler may spend on writing what is large to a sole viewer: to wake somebody else for that
-    /// costs more, but something may be due meanwhile. `None` where each client has a timeline of its own.
+    /// The time that the scheduler may spend on writing what is large to a sole viewer, or the only one that is not
+    /// behind: to wake somebody else for that costs more, but something may be due meanwhile. `None` where each client
+    /// has a timeline of its own.
     large: Option<Budget>,
 }
 
@@ -412,15 +413,23 @@ impl State {
                 until_due();
             }
             if filled > 0 {
-                self.write(filled);
+                self.write(filled, behind);
             }
         }
     }
 
-    /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it.
-    fn write(&mut self, filled: usize) {
-        let light = if self.viewers.len() == 1 { LIGHT_FOR_ONE } else { LARGE };
-        let mut large = if self.viewers.len() == 1 && !self.lossless { self.large.as_mut() } else { None };
+    /// Whether a viewer is the only one, or the only one that is not behind: then no other waits while it is served.
+    fn is_one(&self, behind: bool) -> bool {
+        let not_behind = self.viewers.values().filter(|viewer| !viewer.behind);
+        self.viewers.len() == 1 || (!behind && not_behind.take(2).count() == 1)
+    }
+
+    /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it, and they are
+    /// those who are behind, or the other ones.
+    fn write(&mut self, filled: usize, behind: bool) {
+        let one = self.is_one(behind);
+        let light = if one { LIGHT_FOR_ONE } else { LARGE };
+        let mut large = if one && !self.lossless { self.large.as_mut() } else { None };
         let mut share = self.shares.another();
         let mut leave = |viewer: &Viewer| {
             if !viewer.behind && !self.lossless {
@@ -441,7 +450,7 @@ impl State {
         let others = filled.saturating_sub(WRITTEN_LIGHT);
         viewers.by_ref().take(others).for_each(&mut leave);
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
-        // is due meanwhile waits for these, where there are several viewers.
+        // is due meanwhile waits for these, where there are several viewers that are not behind.
         viewers.filter(|viewer| !write(viewer)).for_each(leave);
         self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
     }
@@ -552,13 +561,9 @@ impl Audience for Listener {
             };
             break;
         }
-        // Nobody asks for the last messages where these are not wanted. They are remembered when there is time for it.
-        let (lookback, early) = (self.house.lookback, Instant::now() < due);
-        if lookback && early {
-            state.remember(events);
-        }
         state.deliver(events, before, due, until_due);
-        if lookback && !early {
+        // Nobody asks for the last messages where these are not wanted.
+        if self.house.lookback {
             state.remember(events);
         }
         drop(state);
@@ -584,7 +589,7 @@ mod tests {
 
     use super::*;
     use crate::recording::{Memory, Message};
-    use crate::server::outbox::Batch;
+    use crate::server::outbox::{Batch, Wrote};
     use crate::server::wire::testing::connection;
 
     const LIMIT: usize = 1 << 20;
@@ -644,15 +649,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_not_due_yet_is_queued_and_not_written() {
+    #[tokio::test]
+    async fn what_is_not_due_yet_is_queued_and_not_written() {
         let mut state = state(3);
         let outboxes: Vec<_> = state.viewers.values().map(|viewer| Arc::clone(&viewer.outbox)).collect();
-        let mut asked = 0;
-        state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, Instant::now(), &mut || {
+        let mut clients = Vec::new();
+        for outbox in &outboxes {
+            let (client, wire) = connection().await;
+            outbox.connect(wire);
+            clients.push(client);
+        }
+        let (mut asked, later) = (0, Instant::now() + Duration::from_secs(3600));
+        state.deliver(&[Event::Message(message(1), None)], Timestamp::MIN, later, &mut || {
             asked += 1;
-            assert!(outboxes.iter().all(|outbox| outbox.load().1 > 0));
-            assert!(!outboxes.iter().any(|outbox| outbox.filled().now_or_never().is_some()));
+            for outbox in &outboxes {
+                // Whoever tries.
+                assert_eq!(outbox.write_some().unwrap(), Wrote::Some);
+                assert_eq!(outbox.written(), 0);
+                assert!(outbox.load().1 > 0);
+            }
         });
         assert_eq!(asked, 1);
         assert!(outboxes.iter().all(|outbox| outbox.filled().now_or_never().is_some()));
@@ -669,21 +684,23 @@ mod tests {
         };
         let budget = || Some(Budget::new(Instant::now()));
         for (what, viewers, lossless, behind, large, size, at_once) in [
-            ("one", 1, false, false, budget(), LARGE, true),
-            ("one of a timeline each", 1, false, false, None, LARGE, false),
-            ("who loses nothing", 1, true, false, budget(), LARGE, false),
-            ("who is behind", 1, false, true, budget(), LARGE, false),
-            ("no time left", 1, false, false, spent(), LARGE, false),
-            ("too large", 1, false, false, budget(), LARGE_FOR_ONE + 1, false),
-            ("two", 2, false, false, budget(), LARGE, false),
+            ("one", 1, false, 0, budget(), LARGE, true),
+            ("one of a timeline each", 1, false, 0, None, LARGE, false),
+            ("who loses nothing", 1, true, 0, budget(), LARGE, false),
+            ("who is behind", 1, false, 1, budget(), LARGE, false),
+            ("no time left", 1, false, 0, spent(), LARGE, false),
+            ("too large", 1, false, 0, budget(), LARGE_FOR_ONE + 1, false),
+            ("two", 2, false, 0, budget(), LARGE, false),
+            ("beside one who is behind", 2, false, 1, budget(), LARGE, true),
+            ("two beside one who is behind", 3, false, 1, budget(), LARGE, false),
         ] {
             let mut state = State { lossless, large, ..state(viewers) };
             let mut clients = Vec::new();
-            for viewer in state.viewers.values() {
+            for (id, viewer) in &state.viewers {
                 let (client, wire) = connection().await;
                 viewer.outbox.set_limit(2 * LARGE_FOR_ONE);
                 viewer.outbox.connect(wire);
-                if behind {
+                if *id < behind {
                     let before = Message { data: Bytes::from(vec![7; LARGE]), ..message(0) };
                     viewer.outbox.deliver(&[Event::Message(before, None)], Timestamp::MIN, Instant::now());
                 }
@@ -691,8 +708,10 @@ mod tests {
             }
             let message = Message { data: Bytes::from(vec![7; size]), ..message(1) };
             deliver(&mut state, &[Event::Message(message, None)], Timestamp::MIN);
-            for viewer in state.viewers.values() {
+            for (id, viewer) in &state.viewers {
+                let at_once = at_once && *id >= behind;
                 assert_eq!(viewer.outbox.written() > 0, at_once, "{what}");
+                assert!(at_once || viewer.outbox.filled().now_or_never().is_some(), "{what}");
             }
         }
     }

@@ -45,7 +45,8 @@ pub(in crate::server) enum Wrote {
     Everything,
     /// Everything, and there will be no more.
     AllThereWillBe,
-    /// Not everything; the rest when the socket takes it, or when the turn comes of what is large.
+    /// Not everything; the rest when the socket takes it, when the turn comes of what is large, or in a moment, when it
+    /// is due.
     Some,
 }
 
@@ -109,7 +110,7 @@ impl Outbox {
                 if begun && !state.is_empty() {
                     return Ok(Wrote::Some);
                 }
-                // Somebody prepares what is due in a moment, and sees to it that it is written then.
+                // The scheduler prepares what is due in a moment, and sees to it that it is written then.
                 if state.not_before.is_some_and(|due| Instant::now() < due) {
                     return Ok(Wrote::Some);
                 }

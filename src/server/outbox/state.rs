@@ -41,7 +41,7 @@ pub(super) struct State {
     pub channels: HashMap<u32, ChannelId>,
     /// The time of the last Time message that was taken out.
     pub told: Option<Timestamp>,
-    /// When what was queued last is due: nothing is written before.
+    /// When what was queued last is due, where that was a moment later: nothing is written before.
     pub not_before: Option<Instant>,
     /// When something was last queued that tells the time.
     pub told_at: Option<Instant>,
