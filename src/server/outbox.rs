@@ -179,10 +179,10 @@ impl Outbox {
     }
 
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
-    /// before that, and `due` is when it is to be written, now or in a moment, for which whoever writes waits awake.
+    /// before that, and `at` is when it is to be written, now or in a moment, for which whoever writes waits awake.
     /// Where something was queued, who called has to see to it that it is written ([`write_light`](Self::write_light),
     /// [`wake`](Self::wake)).
-    pub fn deliver(&self, events: &[Event], mut position: Timestamp, due: Instant) -> Delivery {
+    pub fn deliver(&self, events: &[Event], mut position: Timestamp, at: Instant) -> Delivery {
         let mut state = self.lock();
         if state.closing {
             return Delivery::default();
@@ -194,10 +194,10 @@ impl Outbox {
         let may_hold = if behind { self.may_hold() } else { usize::MAX };
         for event in events {
             match event {
-                Event::Message(message, promised) => {
+                Event::Message(message, due) => {
                     position = message.log_time;
                     passed = true;
-                    state.queue(message, message.log_time, *promised, may_hold);
+                    state.queue(message, message.log_time, *due, may_hold);
                 }
                 Event::Lookback(messages) => {
                     for message in messages {
@@ -225,17 +225,17 @@ impl Outbox {
             }
         }
         if !loses_nothing {
-            state.heed_lag(due, self.written());
+            state.heed_lag(at, self.written());
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
-        let quiet = state.told_at.is_none_or(|told| due.saturating_duration_since(told) >= QUIET);
+        let quiet = state.told_at.is_none_or(|told| at.saturating_duration_since(told) >= QUIET);
         if state.sequence == before && quiet && !behind && passed {
             state.queue_time(position);
         }
         let filled = state.sequence > before;
         if filled {
-            state.told_at = Some(due);
-            state.not_before = Some(due);
+            state.told_at = Some(at);
+            state.not_before = Some(at);
         }
         // After a jump nothing waits.
         self.tell_room(&mut state);
@@ -330,7 +330,6 @@ impl Outbox {
     pub fn stop_messages(&self) {
         let mut state = self.lock();
         state.closing = true;
-        state.not_before = None;
         state.waiting.clear();
         self.tell_room(&mut state);
     }
@@ -340,7 +339,6 @@ impl Outbox {
         let mut state = self.lock();
         state.push(last, false);
         state.closing = true;
-        state.not_before = None;
         state.finished = true;
         self.tell_room(&mut state);
         drop(state);
@@ -395,7 +393,6 @@ impl Outbox {
     /// Takes nothing more.
     fn end(&self, state: &mut State) {
         state.closing = true;
-        state.not_before = None;
         state.finished = true;
         self.tell_room(state);
         self.give_share_back(state);

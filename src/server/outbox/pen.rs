@@ -65,17 +65,18 @@ impl Outbox {
     /// or frame of more than `most` bytes. For the scheduler, since waking somebody else takes time. Says whether
     /// everything is written; where not, who called has to [`wake`](Self::wake) the one who writes the rest.
     pub fn write_light(&self, most: usize) -> bool {
-        match self.pen.try_lock() {
-            // An error is met again by the one who is woken, and told there.
-            Ok(mut pen) => matches!(self.write(&mut pen, Load::UpTo(most)), Ok(Wrote::Everything)),
-            Err(_) => false,
-        }
+        self.write_now(Load::UpTo(most))
     }
 
     /// As [`write_light`](Self::write_light), but also one that is [large](LARGE).
     pub fn write_large(&self, most: usize) -> bool {
+        self.write_now(Load::Large(most))
+    }
+
+    fn write_now(&self, load: Load) -> bool {
         match self.pen.try_lock() {
-            Ok(mut pen) => matches!(self.write(&mut pen, Load::Large(most)), Ok(Wrote::Everything)),
+            // An error is met again by the one who is woken, and told there.
+            Ok(mut pen) => matches!(self.write(&mut pen, load), Ok(Wrote::Everything)),
             Err(_) => false,
         }
     }
@@ -110,11 +111,9 @@ impl Outbox {
                 if begun && !state.is_empty() {
                     return Ok(Wrote::Some);
                 }
-                // The scheduler prepares what is due in a moment, and sees to it that it is written then.
-                if state.not_before.is_some_and(|due| Instant::now() < due) {
+                if state.is_early() {
                     return Ok(Wrote::Some);
                 }
-                state.not_before = None;
                 begun = true;
                 self.take(&mut state, batch, load);
                 if batch.is_empty() {

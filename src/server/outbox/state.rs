@@ -104,6 +104,16 @@ impl State {
         self.frames.is_empty() && self.waiting.is_empty() && self.time.is_none()
     }
 
+    /// Whether what was queued last is due only in a moment. The scheduler prepares it, and sees to it that it is written
+    /// then.
+    pub fn is_early(&mut self) -> bool {
+        let early = !self.closing && self.not_before.is_some_and(|due| Instant::now() < due);
+        if !early {
+            self.not_before = None;
+        }
+        early
+    }
+
     fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
@@ -204,11 +214,8 @@ impl State {
     fn is_too_much(&mut self, sequence: u64, batch: &Batch, load: Load) -> bool {
         match load {
             Load::UpTo(most) => batch.bytes() > most || self.first_bytes(sequence) > most,
-            Load::Large(most) => {
-                let first = self.first_bytes(sequence);
-                first > most || (batch.bytes() > LARGE && first > LARGE)
-            }
-            Load::Any => batch.bytes() > LARGE && self.first_bytes(sequence) > LARGE,
+            Load::Large(most) if self.first_bytes(sequence) > most => true,
+            Load::Large(_) | Load::Any => batch.bytes() > LARGE && self.first_bytes(sequence) > LARGE,
         }
     }
 
