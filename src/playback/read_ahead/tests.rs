@@ -241,37 +241,66 @@ fn a_search_for_state_gives_way_to_a_newer_seek() {
     assert_eq!(times, (0..5).collect());
 }
 
-#[test]
-fn reading_goes_on_when_what_was_taken_is_passed_on() {
-    const LIMIT: usize = 400_000;
-    let mut fixture = Fixture::new(20_000, LIMIT);
-    let at_rest = |fixture: &Fixture| {
-        while fixture.feed.reader.state().reading {
+/// A feed that keeps [`LIMIT`] bytes ready, and what is done to it.
+struct Stock(Fixture);
+
+const LIMIT: usize = 400_000;
+
+impl Stock {
+    fn new(hurries: bool) -> Self {
+        let mut fixture = Fixture::new(20_000, LIMIT);
+        fixture.feed.hurry(hurries);
+        fixture.peek();
+        // Tells of what room there is now, so that only what is taken from here on counts.
+        fixture.feed.passed_on(&|| true);
+        Stock(fixture)
+    }
+
+    /// How many bytes are ready when no thread reads.
+    fn at_rest(&self) -> usize {
+        while self.0.feed.reader.state().reading {
             std::thread::yield_now();
         }
-        fixture.feed.reader.state().bytes
-    };
-    let take_down_to = |fixture: &mut Fixture, bytes| {
-        while at_rest(fixture) >= bytes {
-            fixture.peek();
-            fixture.feed.take().unwrap();
+        self.0.feed.reader.state().bytes
+    }
+
+    /// Takes messages until there are fewer bytes, and gives how many are left.
+    fn take_down_to(&mut self, bytes: usize) -> usize {
+        while self.at_rest() >= bytes {
+            self.0.peek();
+            self.0.feed.take().unwrap();
         }
-    };
-    fixture.peek();
-    // A batch, which is too little to wake a thread for.
-    take_down_to(&mut fixture, LIMIT);
-    let left = at_rest(&fixture);
-    fixture.feed.passed_on(&|| true);
-    assert_eq!(at_rest(&fixture), left);
-    // Enough, and less than half.
-    take_down_to(&mut fixture, LIMIT - 2 * (LIMIT / ROOM_PARTS));
-    let left = at_rest(&fixture);
-    fixture.feed.passed_on(&|| false);
-    assert_eq!(at_rest(&fixture), left, "others still pass it on");
-    fixture.feed.passed_on(&|| true);
-    assert!(at_rest(&fixture) >= LIMIT);
+        self.at_rest()
+    }
+
+    /// How many bytes are ready after what was taken is passed on, or not yet.
+    fn pass_on(&mut self, everything: bool) -> usize {
+        self.0.feed.passed_on(&|| everything);
+        self.at_rest()
+    }
+}
+
+#[test]
+fn reading_goes_on_when_half_is_taken() {
+    let mut stock = Stock::new(false);
+    let left = stock.take_down_to(LIMIT - LIMIT / ROOM_PARTS + LIMIT / 10);
+    assert_eq!(stock.pass_on(true), left);
     // Where not much is left, nothing is waited for.
-    take_down_to(&mut fixture, LIMIT / 2);
-    fixture.feed.passed_on(&|| false);
-    assert!(at_rest(&fixture) >= LIMIT);
+    stock.take_down_to(LIMIT - LIMIT / ROOM_PARTS);
+    assert!(stock.pass_on(false) >= LIMIT);
+}
+
+#[test]
+fn in_a_hurry_reading_goes_on_when_what_was_taken_is_passed_on() {
+    let mut stock = Stock::new(true);
+    // A batch, which is too little to wake a thread for.
+    let left = stock.take_down_to(LIMIT);
+    assert_eq!(stock.pass_on(true), left);
+    // Enough, and less than half.
+    let left = stock.take_down_to(LIMIT - 2 * (LIMIT / HURRIED_ROOM_PARTS));
+    assert_eq!(stock.pass_on(false), left, "others still pass it on");
+    assert!(stock.pass_on(true) >= LIMIT);
+    // Where not much is left, nothing is waited for.
+    stock.take_down_to(LIMIT / 2);
+    assert!(stock.pass_on(false) >= LIMIT);
 }
