@@ -9,6 +9,8 @@ use crate::recording::Memory;
 pub(super) struct Held {
     /// How much of it there is in all, in bytes.
     bytes: usize,
+    /// How many bytes the payloads of these messages have.
+    payload: usize,
     /// By where it begins, without the piece that was touched last.
     pieces: HashMap<usize, Piece>,
     /// That one, since the next message is mostly a slice of the same.
@@ -30,8 +32,14 @@ impl Held {
         if held { self.bytes } else { self.bytes.saturating_add(memory.bytes) }
     }
 
-    /// Another message is a slice of this memory.
-    pub fn add(&mut self, memory: Memory) {
+    /// How much is held beyond the payloads themselves, in bytes.
+    pub fn beyond_payloads(&self) -> usize {
+        self.bytes.saturating_sub(self.payload)
+    }
+
+    /// Another message, with a payload of so many bytes, is a slice of this memory.
+    pub fn add(&mut self, memory: Memory, payload: usize) {
+        self.payload += payload;
         let piece = self.piece(memory.place);
         piece.slices += 1;
         if piece.slices == 1 {
@@ -40,8 +48,9 @@ impl Held {
         }
     }
 
-    /// A message is gone that was a slice of the memory that begins here.
-    pub fn remove(&mut self, place: usize) {
+    /// A message is gone that was a slice of the memory that begins here, with a payload of so many bytes.
+    pub fn remove(&mut self, place: usize, payload: usize) {
+        self.payload -= payload;
         let piece = self.piece(place);
         piece.slices -= 1;
         if piece.slices == 0 {
@@ -70,16 +79,19 @@ mod tests {
         let [one, other] = [(0x1000, 100), (0x2000, 30)].map(|(place, bytes)| Memory { place, bytes });
         let mut held = Held::default();
         assert_eq!(held.bytes_with(one), 100);
-        held.add(one);
-        held.add(one);
+        held.add(one, 10);
+        held.add(one, 20);
         assert_eq!((held.bytes, held.bytes_with(one), held.bytes_with(other)), (100, 100, 130));
-        held.add(other);
+        assert_eq!(held.beyond_payloads(), 70);
+        held.add(other, 5);
         assert_eq!((held.bytes, held.bytes_with(one), held.bytes_with(other)), (130, 130, 130));
-        held.remove(one.place);
-        held.remove(other.place);
+        assert_eq!(held.beyond_payloads(), 95);
+        held.remove(one.place, 20);
+        held.remove(other.place, 5);
+        assert_eq!(held.beyond_payloads(), 90);
         assert_eq!((held.bytes, held.bytes_with(other)), (100, 130));
-        held.remove(one.place);
-        assert_eq!((held.bytes, held.bytes_with(one)), (0, 100));
+        held.remove(one.place, 10);
+        assert_eq!((held.bytes, held.payload, held.bytes_with(one)), (0, 0, 100));
         assert!(held.pieces.is_empty());
     }
 }

@@ -44,8 +44,9 @@ impl Latest {
     /// one is more likely to be followed by another one soon.
     pub fn remember(&mut self, message: &Message) {
         let (channel, memory) = (message.channel, message.memory);
-        if let Some(place) = self.channels[channel.0 as usize].held.take() {
-            self.held.remove(place);
+        let entry = &mut self.channels[channel.0 as usize];
+        if let (Some(before), Some(place)) = (&entry.message, entry.held.take()) {
+            self.held.remove(place, before.data.len());
         }
         let is_small = message.is_small_slice();
         let is_too_much = is_small && self.held.bytes_with(memory) > HELD_LIMIT;
@@ -59,7 +60,7 @@ impl Latest {
         entry.old = false;
         entry.message = Some(message.clone());
         if is_small {
-            self.held.add(memory);
+            self.held.add(memory, message.data.len());
             entry.held = Some(memory.place);
             if !std::mem::replace(&mut entry.listed, true) {
                 self.holders.push(channel);
@@ -95,7 +96,7 @@ impl Latest {
     fn let_go(&mut self, channel: ChannelId) {
         let entry = &mut self.channels[channel.0 as usize];
         if let (Some(message), Some(place)) = (&mut entry.message, entry.held.take()) {
-            self.held.remove(place);
+            self.held.remove(place, message.data.len());
             message.data = Bytes::copy_from_slice(&message.data);
             message.memory = Memory::of(&message.data);
         }

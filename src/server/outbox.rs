@@ -127,10 +127,11 @@ impl Outbox {
         self.limit.load(Ordering::Relaxed).clamp(1, most)
     }
 
-    /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already. That
-    /// is as much where nothing is left out, although less may wait there: a copy of everything would cost more.
+    /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already: a
+    /// quarter of what may be kept in all, and more where nothing is left out: a copy of everything would cost more.
     fn may_hold(&self) -> usize {
-        HELD_LIMIT.min(self.limit.load(Ordering::Relaxed))
+        let limit = self.limit.load(Ordering::Relaxed);
+        HELD_LIMIT.min(if self.loses_nothing() { limit } else { limit / 4 })
     }
 
     /// Calls this when playback may go on that waited for this client: there is room for more messages, after
@@ -220,7 +221,7 @@ impl Outbox {
                 }
                 Event::Stalled(_) | Event::Skipped(_) => {}
             }
-            if state.waiting.bytes() > limit && !loses_nothing {
+            if !loses_nothing {
                 state.shed(limit);
             }
         }

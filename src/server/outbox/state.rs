@@ -152,9 +152,18 @@ impl State {
         self.waiting.push(message.channel, held, waiting);
     }
 
-    /// Leaves out messages until an eighth of `limit` is free, so that this is not needed for every message.
+    /// Leaves out messages where more waits than `limit`, until an eighth of that is free, so that this is not needed for
+    /// every message. What memory they keep in use beside their own counts as well, up to a quarter of `limit`; but for
+    /// that alone the newest message of a topic is not left out.
     pub fn shed(&mut self, limit: usize) {
-        self.counts.dropped += self.waiting.shed(limit - limit / 8);
+        let target = limit - limit / 8;
+        let beside = self.waiting.held_beside().min(limit / 4);
+        if self.waiting.bytes() + beside > limit {
+            self.counts.dropped += self.waiting.shed_but_newest(target - beside);
+        }
+        if self.waiting.bytes() > limit {
+            self.counts.dropped += self.waiting.shed(target);
+        }
     }
 
     /// Leaves out messages where some wait too long: more than the connection takes in that time. The newest

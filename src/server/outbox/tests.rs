@@ -277,6 +277,47 @@ fn who_is_behind_keeps_few_chunks_for_small_messages() {
     assert_eq!(kept(), 0);
 }
 
+/// A chunk, and messages on the first channels that are its first slices, of so many bytes.
+fn slices<const N: usize>(chunk: &Bytes, time: u64, sizes: [usize; N]) -> [Event; N] {
+    let mut at = 0;
+    std::array::from_fn(|channel| {
+        let data = chunk.slice(at..at + sizes[channel]);
+        at += sizes[channel];
+        let message = Message { data, memory: Memory::of(chunk), ..message(channel as u32, time, 0) };
+        Event::Message(message, None)
+    })
+}
+
+#[test]
+fn the_chunks_that_small_messages_keep_are_a_part_of_what_may_be_kept() {
+    const CHUNK: usize = 100_000;
+    const LIMIT: usize = 40 * CHUNK;
+    let outbox = outbox(LIMIT);
+    let chunks: Vec<Bytes> = (0..200).map(|_| Bytes::from(vec![0; CHUNK])).collect();
+    let mut most = 0;
+    for (time, chunk) in (0..).zip(&chunks) {
+        // The large ones are left out later, and the small ones stay.
+        for event in slices(chunk, time, [CHUNK - 1000, 100]) {
+            deliver(&outbox, &[event]);
+        }
+        most = most.max(chunks.iter().filter(|chunk| !chunk.is_unique()).count() * CHUNK);
+    }
+    assert!(most <= LIMIT && most > LIMIT / 8 * 7, "{most}");
+    assert_eq!(outbox.tallies()[&ChannelId(1)].dropped, 0);
+}
+
+#[test]
+fn for_the_chunk_that_it_keeps_no_newest_message_is_left_out() {
+    const LIMIT: usize = 1_000_000;
+    // More than a client's buffer.
+    let chunk = Bytes::from(vec![0; 2 * LIMIT]);
+    for sizes in [[100, LIMIT / 10 * 9], [LIMIT / 10 * 9, 100]] {
+        let outbox = outbox(LIMIT);
+        deliver(&outbox, &slices(&chunk, 1, sizes));
+        assert_eq!(outbox.counts().dropped, 0, "{sizes:?}");
+    }
+}
+
 #[test]
 fn answers_wait_for_a_client_that_does_not_read_them() {
     let outbox = outbox(10_000);

@@ -63,6 +63,11 @@ impl WaitingMessage {
     fn cost(&self) -> usize {
         self.data.len() + OVERHEAD
     }
+
+    /// Is about to keep nothing in use any more.
+    fn let_go(&self, held: &mut Held) {
+        self.held.into_iter().for_each(|place| held.remove(place, self.data.len()));
+    }
 }
 
 /// A channel that is subscribed to.
@@ -123,11 +128,7 @@ impl Waiting {
             self.bytes -= topic.bytes;
             self.messages -= topic.messages.len() as u64;
             topic.tally.skipped += topic.messages.len() as u64;
-            topic
-                .messages
-                .iter()
-                .filter_map(|message| message.held)
-                .for_each(|place| self.held.remove(place));
+            topic.messages.iter().for_each(|message| message.let_go(&mut self.held));
             *self.past.entry(channel).or_default() += topic.tally;
         }
     }
@@ -142,7 +143,13 @@ impl Waiting {
         self.bytes
     }
 
-    /// How much memory messages would keep in use beyond their own with another one, in bytes.
+    /// How much memory the messages keep in use beside their payload and overhead, in bytes: the rest of what they are
+    /// slices of.
+    pub fn held_beside(&self) -> usize {
+        self.held.beyond_payloads()
+    }
+
+    /// How much memory messages would be slices of with another one, in bytes.
     pub fn held_with(&self, memory: Memory) -> usize {
         self.held.bytes_with(memory)
     }
@@ -184,7 +191,7 @@ impl Waiting {
     pub fn push(&mut self, channel: ChannelId, memory: Option<Memory>, mut message: WaitingMessage) {
         let Some(topic) = &mut self.topics[channel.0 as usize] else { return };
         if let Some(memory) = memory {
-            self.held.add(memory);
+            self.held.add(memory, message.data.len());
             message.held = Some(memory.place);
         }
         let first = topic.messages.is_empty().then_some(Reverse((message.sequence, channel.0)));
@@ -249,7 +256,7 @@ impl Waiting {
         topic.bytes -= message.cost();
         self.bytes -= message.cost();
         self.messages -= 1;
-        message.held.into_iter().for_each(|place| self.held.remove(place));
+        message.let_go(&mut self.held);
         Some((ChannelId(channel), topic.subscription, message))
     }
 
@@ -282,7 +289,12 @@ impl Waiting {
     /// beside a camera. Only where the newest messages alone are too much, they go too, but for the last one:
     /// a message larger than the limit would otherwise never be sent.
     pub fn shed(&mut self, target: usize) -> u64 {
-        self.shed_heaviest(target, 1) + self.shed_heaviest(target, 0)
+        self.shed_but_newest(target) + self.shed_heaviest(target, 0)
+    }
+
+    /// The same, but the newest message of each topic stays in any case.
+    pub fn shed_but_newest(&mut self, target: usize) -> u64 {
+        self.shed_heaviest(target, 1)
     }
 
     /// Leaves out messages until no more than `budget` bytes wait beside the newest message of each topic, in the
@@ -314,7 +326,7 @@ impl Waiting {
             topic.bytes -= oldest.cost();
             self.bytes -= oldest.cost();
             self.messages -= 1;
-            oldest.held.into_iter().for_each(|place| self.held.remove(place));
+            oldest.let_go(&mut self.held);
             dropped += 1;
             topic.tally.dropped += 1;
             if topic.messages.len() > keep {
