@@ -39,6 +39,9 @@ const QUIET: Duration = Duration::from_millis(90);
 /// How many bytes of chunks may be kept in memory by messages that wait, so that these need not be copied.
 const HELD_LIMIT: usize = 8 * 1024 * 1024;
 
+/// Which part of what may be kept for a client that is for chunks, where messages are left out.
+const HELD_PART: usize = 4;
+
 /// How many bytes of messages wait at the most where nothing is left out. Playback waits anyway, and what waits for long
 /// has gone from the processor's caches when it is sent.
 const LOSSLESS_LIMIT: usize = 4 * 1024 * 1024;
@@ -128,10 +131,10 @@ impl Outbox {
     }
 
     /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already: a
-    /// quarter of what may be kept in all, and more where nothing is left out: a copy of everything would cost more.
+    /// part of what may be kept in all, and more where nothing is left out: a copy of everything would cost more.
     fn may_hold(&self) -> usize {
         let limit = self.limit.load(Ordering::Relaxed);
-        HELD_LIMIT.min(if self.loses_nothing() { limit } else { limit / 4 })
+        HELD_LIMIT.min(if self.loses_nothing() { limit } else { limit / HELD_PART })
     }
 
     /// Calls this when playback may go on that waited for this client: there is room for more messages, after

@@ -72,6 +72,29 @@ impl Fixture {
         }
         times
     }
+
+    /// How many bytes are ready when no thread reads.
+    fn at_rest(&self) -> usize {
+        while self.feed.reader.state().reading {
+            std::thread::yield_now();
+        }
+        self.feed.reader.state().bytes
+    }
+
+    /// Takes messages until fewer bytes are ready, and gives how many.
+    fn take_down_to(&mut self, bytes: usize) -> usize {
+        while self.at_rest() >= bytes {
+            self.peek();
+            self.feed.take().unwrap();
+        }
+        self.at_rest()
+    }
+
+    /// How many bytes are ready after what was taken is passed on, or a part of it.
+    fn pass_on(&mut self, everything: bool) -> usize {
+        self.feed.passed_on(&|| everything);
+        self.at_rest()
+    }
 }
 
 #[test]
@@ -137,13 +160,8 @@ fn less_is_read_ahead_while_messages_are_taken_as_they_come() {
         fixture.feed.hurry(hurries);
         fixture.feed.seek(Timestamp::MIN, false);
         fixture.peek();
-        let mut state = fixture.feed.reader.state();
-        while state.reading {
-            drop(state);
-            std::thread::yield_now();
-            state = fixture.feed.reader.state();
-        }
-        assert!((limit..limit + BATCH_BYTES + OVERHEAD).contains(&state.bytes), "{limit}: {}", state.bytes);
+        let bytes = fixture.at_rest();
+        assert!((limit..limit + BATCH_BYTES + OVERHEAD).contains(&bytes), "{limit}: {bytes}");
     }
 }
 
@@ -241,48 +259,22 @@ fn a_search_for_state_gives_way_to_a_newer_seek() {
     assert_eq!(times, (0..5).collect());
 }
 
-/// A feed that keeps [`LIMIT`] bytes ready, and what is done to it.
-struct Stock(Fixture);
-
+/// How many bytes [`stock`] keeps ready.
 const LIMIT: usize = 400_000;
 
-impl Stock {
-    fn new(hurries: bool) -> Self {
-        let mut fixture = Fixture::new(20_000, LIMIT);
-        fixture.feed.hurry(hurries);
-        fixture.peek();
-        // Tells of what room there is now, so that only what is taken from here on counts.
-        fixture.feed.passed_on(&|| true);
-        Stock(fixture)
-    }
-
-    /// How many bytes are ready when no thread reads.
-    fn at_rest(&self) -> usize {
-        while self.0.feed.reader.state().reading {
-            std::thread::yield_now();
-        }
-        self.0.feed.reader.state().bytes
-    }
-
-    /// Takes messages until there are fewer bytes, and gives how many are left.
-    fn take_down_to(&mut self, bytes: usize) -> usize {
-        while self.at_rest() >= bytes {
-            self.0.peek();
-            self.0.feed.take().unwrap();
-        }
-        self.at_rest()
-    }
-
-    /// How many bytes are ready after what was taken is passed on, or not yet.
-    fn pass_on(&mut self, everything: bool) -> usize {
-        self.0.feed.passed_on(&|| everything);
-        self.at_rest()
-    }
+/// A feed that has read what it keeps ready, or soon will have.
+fn stock(hurries: bool) -> Fixture {
+    let mut fixture = Fixture::new(20_000, LIMIT);
+    fixture.feed.hurry(hurries);
+    fixture.peek();
+    // Tells of what room there is now, so that only what is taken from here on counts.
+    fixture.feed.passed_on(&|| true);
+    fixture
 }
 
 #[test]
 fn reading_goes_on_when_half_is_taken() {
-    let mut stock = Stock::new(false);
+    let mut stock = stock(false);
     let left = stock.take_down_to(LIMIT - LIMIT / ROOM_PARTS + LIMIT / 10);
     assert_eq!(stock.pass_on(true), left);
     // Where not much is left, nothing is waited for.
@@ -292,7 +284,7 @@ fn reading_goes_on_when_half_is_taken() {
 
 #[test]
 fn in_a_hurry_reading_goes_on_when_what_was_taken_is_passed_on() {
-    let mut stock = Stock::new(true);
+    let mut stock = stock(true);
     // A batch, which is too little to wake a thread for.
     let left = stock.take_down_to(LIMIT);
     assert_eq!(stock.pass_on(true), left);

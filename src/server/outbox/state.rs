@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Counts;
 use super::batch::Batch;
 use super::lag::Lag;
 use super::lateness::Lateness;
 use super::pen::{LARGE, Load};
 use super::share::Share;
 use super::waiting::{Waiting, WaitingMessage};
+use super::{Counts, HELD_PART};
 use crate::recording::{ChannelId, Message};
 use crate::time::Timestamp;
 
@@ -153,11 +153,11 @@ impl State {
     }
 
     /// Leaves out messages where more waits than `limit`, until an eighth of that is free, so that this is not needed for
-    /// every message. What memory they keep in use beside their own counts as well, up to a quarter of `limit`; but for
-    /// that alone the newest message of a topic is not left out.
+    /// every message. What memory they keep in use beside their own counts as well, up to a part of `limit`; but for that
+    /// alone the newest message of a topic is not left out.
     pub fn shed(&mut self, limit: usize) {
         let target = limit - limit / 8;
-        let beside = self.waiting.held_beside().min(limit / 4);
+        let beside = self.waiting.held_beside().min(limit / HELD_PART);
         if self.waiting.bytes() + beside > limit {
             self.counts.dropped += self.waiting.shed_but_newest(target - beside);
         }

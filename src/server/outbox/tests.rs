@@ -253,6 +253,11 @@ fn a_message_larger_than_the_outbox_is_sent_all_the_same() {
     assert_eq!(received(&outbox), ["time 2", "101@2+5000"]);
 }
 
+/// How many of these chunks are kept in memory by messages.
+fn kept(chunks: &[Bytes]) -> usize {
+    chunks.iter().filter(|chunk| !chunk.is_unique()).count()
+}
+
 #[test]
 fn who_is_behind_keeps_few_chunks_for_small_messages() {
     let outbox = outbox(1 << 26);
@@ -264,21 +269,20 @@ fn who_is_behind_keeps_few_chunks_for_small_messages() {
     for message in chunks.iter().flat_map(slices) {
         deliver(&outbox, &[Event::Message(message, None)]);
     }
-    let kept = || chunks.iter().filter(|chunk| !chunk.is_unique()).count();
-    assert_eq!(kept(), HELD_LIMIT / 1_000_000);
+    assert_eq!(kept(&chunks), HELD_LIMIT / 1_000_000);
     let mut state = outbox.lock();
     assert!((0..12).all(|_| state.waiting.pop_first().is_some()));
     drop(state);
-    assert_eq!(kept(), HELD_LIMIT / 1_000_000 - 4);
+    assert_eq!(kept(&chunks), HELD_LIMIT / 1_000_000 - 4);
     // What has become free is used again.
     deliver(&outbox, &[Event::Message(slices(&chunks[0])[0].clone(), None)]);
-    assert_eq!(kept(), HELD_LIMIT / 1_000_000 - 3);
+    assert_eq!(kept(&chunks), HELD_LIMIT / 1_000_000 - 3);
     outbox.unsubscribe(100);
-    assert_eq!(kept(), 0);
+    assert_eq!(kept(&chunks), 0);
 }
 
-/// A chunk, and messages on the first channels that are its first slices, of so many bytes.
-fn slices<const N: usize>(chunk: &Bytes, time: u64, sizes: [usize; N]) -> [Event; N] {
+/// A message on each of the first channels: one after another, slices of the chunk of so many bytes.
+fn first_slices<const N: usize>(chunk: &Bytes, time: u64, sizes: [usize; N]) -> [Event; N] {
     let mut at = 0;
     std::array::from_fn(|channel| {
         let data = chunk.slice(at..at + sizes[channel]);
@@ -297,10 +301,10 @@ fn the_chunks_that_small_messages_keep_are_a_part_of_what_may_be_kept() {
     let mut most = 0;
     for (time, chunk) in (0..).zip(&chunks) {
         // The large ones are left out later, and the small ones stay.
-        for event in slices(chunk, time, [CHUNK - 1000, 100]) {
+        for event in first_slices(chunk, time, [CHUNK - 1000, 100]) {
             deliver(&outbox, &[event]);
         }
-        most = most.max(chunks.iter().filter(|chunk| !chunk.is_unique()).count() * CHUNK);
+        most = most.max(kept(&chunks) * CHUNK);
     }
     assert!(most <= LIMIT && most > LIMIT / 8 * 7, "{most}");
     assert_eq!(outbox.tallies()[&ChannelId(1)].dropped, 0);
@@ -313,7 +317,7 @@ fn for_the_chunk_that_it_keeps_no_newest_message_is_left_out() {
     let chunk = Bytes::from(vec![0; 2 * LIMIT]);
     for sizes in [[100, LIMIT / 10 * 9], [LIMIT / 10 * 9, 100]] {
         let outbox = outbox(LIMIT);
-        deliver(&outbox, &slices(&chunk, 1, sizes));
+        deliver(&outbox, &first_slices(&chunk, 1, sizes));
         assert_eq!(outbox.counts().dropped, 0, "{sizes:?}");
     }
 }

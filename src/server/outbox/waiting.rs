@@ -64,7 +64,7 @@ impl WaitingMessage {
         self.data.len() + OVERHEAD
     }
 
-    /// Is about to keep nothing in use any more.
+    /// Is gone, and with it what it kept in use of what is `held`.
     fn let_go(&self, held: &mut Held) {
         self.held.into_iter().for_each(|place| held.remove(place, self.data.len()));
     }
@@ -302,7 +302,7 @@ impl Waiting {
     pub fn thin_out(&mut self, budget: usize) -> u64 {
         let newest = |topic: &Topic| topic.messages.back().map_or(0, WaitingMessage::cost);
         let newest: usize = self.topics.iter().flatten().map(|topic| newest(topic)).sum();
-        self.shed_heaviest(newest.saturating_add(budget), 1)
+        self.shed_but_newest(newest.saturating_add(budget))
     }
 
     /// Leaves out the oldest messages of whichever topic is heaviest, keeping the newest `keep` of each.
