@@ -30,7 +30,8 @@ mod tests;
 mod topics;
 mod watch;
 
-pub use buffers::{Buffer, Buffers};
+pub(crate) use buffers::copy;
+pub use buffers::{Buffer, Buffers, NoMemory};
 pub use density::Density;
 pub use kind::Kind;
 pub use lookback::{Search, StateSearch};

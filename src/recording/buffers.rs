@@ -1,15 +1,22 @@
 //! Memory for chunks that is used again: fresh memory costs the system about as much as what is read into it.
 
-use std::collections::{TryReserveError, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::MmapMut;
 
 /// Smaller buffers are left to the allocator, which uses such memory again by itself. Sizes are multiples of this,
 /// so that chunks of about the same size fit into the same buffers.
 const UNIT: usize = 64 * 1024;
+
+/// How many bytes of fresh memory are asked for at once. Meanwhile no other thread can give memory back.
+#[cfg(target_os = "linux")]
+const POPULATE: usize = 1024 * 1024;
 
 /// How many bytes are kept for later.
 const IDLE_BYTES: usize = 8 * 1024 * 1024;
@@ -21,14 +28,25 @@ pub struct Buffers(Arc<Mutex<Idle>>);
 /// The buffers that nobody uses now, those that came back last at the end.
 #[derive(Default)]
 struct Idle {
-    buffers: VecDeque<Vec<u8>>,
+    buffers: VecDeque<Block>,
     bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is not enough memory")]
+pub struct NoMemory;
+
+/// All of it has been written to at some time, or is zero.
+enum Block {
+    Small(Vec<u8>),
+    /// The system's own pages, which it has back at once when they are no longer used. What is freed between other things
+    /// stays with an allocator, and a server that runs for weeks would have more and more of that.
+    Pages(MmapMut),
 }
 
 /// Memory with something in its front. As a slice it is that.
 pub struct Buffer {
-    /// All of it has been written to at some time.
-    memory: Vec<u8>,
+    memory: Block,
     filled: usize,
     home: Buffers,
 }
@@ -38,11 +56,10 @@ impl Buffers {
     ///
     /// # Errors
     /// Where there is not enough memory.
-    pub fn take(&self, bytes: usize) -> Result<Buffer, TryReserveError> {
+    pub fn take(&self, bytes: usize) -> Result<Buffer, NoMemory> {
         let memory = self.lock().find(bytes).unwrap_or_default();
         let mut buffer = Buffer { memory, filled: 0, home: self.clone() };
-        let room = if bytes < UNIT { bytes } else { bytes.checked_next_multiple_of(UNIT).unwrap_or(bytes) };
-        buffer.grow(room)?;
+        buffer.grow(bytes)?;
         Ok(buffer)
     }
 
@@ -52,10 +69,20 @@ impl Buffers {
     }
 }
 
+/// A copy in memory of its own, of which nothing stays with an allocator where it is large.
+pub fn copy(bytes: &[u8]) -> Bytes {
+    let copy = |bytes: &[u8]| {
+        let mut buffer = Buffers::default().take(bytes.len())?;
+        buffer.append(bytes).map(|()| buffer.share())
+    };
+    let large = (bytes.len() >= UNIT).then(|| copy(bytes).ok()).flatten();
+    large.unwrap_or_else(|| Bytes::copy_from_slice(bytes))
+}
+
 impl Idle {
     /// One that is large enough, but not so large that it would be wasted, and still warm if possible.
-    fn find(&mut self, bytes: usize) -> Option<Vec<u8>> {
-        let fits = |buffer: &Vec<u8>| buffer.len() >= bytes && buffer.len() / 2 <= bytes;
+    fn find(&mut self, bytes: usize) -> Option<Block> {
+        let fits = |buffer: &Block| buffer.len() >= bytes && buffer.len() / 2 <= bytes;
         let place = self.buffers.iter().rposition(fits).filter(|_| bytes >= UNIT)?;
         let buffer = self.buffers.remove(place)?;
         self.bytes -= buffer.len();
@@ -63,7 +90,7 @@ impl Idle {
     }
 
     /// Keeps a buffer for later. Gives those that are too much; giving them back to the system takes a while.
-    fn keep(&mut self, buffer: Vec<u8>) -> Vec<Vec<u8>> {
+    fn keep(&mut self, buffer: Block) -> Vec<Block> {
         if !(UNIT..=IDLE_BYTES).contains(&buffer.len()) {
             return vec![buffer];
         }
@@ -80,6 +107,55 @@ impl Idle {
     }
 }
 
+impl Block {
+    /// With room for so many bytes, and perhaps for more.
+    fn new(bytes: usize) -> Result<Self, NoMemory> {
+        if bytes >= UNIT {
+            let room = bytes.checked_next_multiple_of(UNIT).ok_or(NoMemory)?;
+            let pages = MmapMut::map_anon(room).map_err(|_| NoMemory)?;
+            // What will be used, all at once: a page fault for each page takes twice as long. Where the system can't do
+            // that, they come one by one.
+            #[cfg(target_os = "linux")]
+            for start in (0..bytes).step_by(POPULATE) {
+                pages
+                    .advise_range(Advice::PopulateWrite, start, POPULATE.min(bytes - start))
+                    .unwrap_or_default();
+            }
+            return Ok(Block::Pages(pages));
+        }
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(bytes).map_err(|_| NoMemory)?;
+        memory.resize(bytes, 0);
+        Ok(Block::Small(memory))
+    }
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Block::Small(Vec::new())
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Block::Small(memory) => memory,
+            Block::Pages(memory) => memory,
+        }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Block::Small(memory) => memory,
+            Block::Pages(memory) => memory,
+        }
+    }
+}
+
 impl Buffer {
     /// How many bytes there is room for in all.
     pub fn room(&self) -> usize {
@@ -90,10 +166,11 @@ impl Buffer {
     ///
     /// # Errors
     /// Where there is not enough memory.
-    pub fn grow(&mut self, room: usize) -> Result<(), TryReserveError> {
-        if let Some(more) = room.checked_sub(self.memory.len()) {
-            self.memory.try_reserve_exact(more)?;
-            self.memory.resize(room, 0);
+    pub fn grow(&mut self, room: usize) -> Result<(), NoMemory> {
+        if room > self.memory.len() {
+            let mut memory = Block::new(room)?;
+            memory[..self.filled].copy_from_slice(self);
+            self.memory = memory;
         }
         Ok(())
     }
@@ -112,7 +189,7 @@ impl Buffer {
     ///
     /// # Errors
     /// Where there is not enough memory.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), TryReserveError> {
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), NoMemory> {
         let end = self.filled + bytes.len();
         if end > self.memory.len() {
             self.grow(end.max(self.memory.len().saturating_mul(2)))?;
@@ -193,10 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_says_the_same() {
+        for size in [0, 1, UNIT - 1, UNIT, UNIT + 1, 3 * UNIT] {
+            let bytes: Vec<u8> = (0..=255).cycle().take(size).collect();
+            assert_eq!(copy(&bytes), bytes);
+        }
+    }
+
+    #[test]
     fn what_is_appended_finds_room() {
         let mut buffer = Buffers::default().take(3).unwrap();
-        let bytes: Vec<u8> = (0..=255).collect();
-        for part in bytes.chunks(7) {
+        // From the allocator's memory to pages, and to more of them.
+        let bytes: Vec<u8> = (0..=255).cycle().take(5 * UNIT).collect();
+        for part in bytes.chunks(1007) {
             buffer.append(part).unwrap();
         }
         assert_eq!(*buffer, bytes);

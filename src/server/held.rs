@@ -32,6 +32,11 @@ impl Held {
         if held { self.bytes } else { self.bytes.saturating_add(memory.bytes) }
     }
 
+    /// How much would be held beyond the payloads themselves with another message, in bytes.
+    pub fn beyond_payloads_with(&self, memory: Memory, payload: usize) -> usize {
+        self.bytes_with(memory).saturating_sub(self.payload + payload)
+    }
+
     /// How much is held beyond the payloads themselves, in bytes.
     pub fn beyond_payloads(&self) -> usize {
         self.bytes.saturating_sub(self.payload)
@@ -83,6 +88,7 @@ mod tests {
         held.add(one, 20);
         assert_eq!((held.bytes, held.bytes_with(one), held.bytes_with(other)), (100, 100, 130));
         assert_eq!(held.beyond_payloads(), 70);
+        assert_eq!((held.beyond_payloads_with(one, 10), held.beyond_payloads_with(other, 5)), (60, 95));
         held.add(other, 5);
         assert_eq!((held.bytes, held.bytes_with(one), held.bytes_with(other)), (130, 130, 130));
         assert_eq!(held.beyond_payloads(), 95);

@@ -33,7 +33,9 @@ impl Queue {
     pub fn take(&self) -> usize {
         let mut batch = Batch::default();
         self.0.take_batch(&mut batch);
-        batch.parts()
+        let parts = batch.parts();
+        self.0.count_sent(&mut batch);
+        parts
     }
 
     /// How many messages were taken out.

@@ -39,8 +39,26 @@ const QUIET: Duration = Duration::from_millis(90);
 /// How many bytes of chunks may be kept in memory by messages that wait, so that these need not be copied.
 const HELD_LIMIT: usize = 8 * 1024 * 1024;
 
-/// Which part of what may be kept for a client that is for chunks, where messages are left out.
-const HELD_PART: usize = 4;
+/// Which part of what may be kept for a client that is at the most for what is being written and for the rest of the chunks
+/// that its messages keep in memory, where messages are left out.
+const HELD_PART: usize = 3;
+
+/// Which part of it that may be chunks that are kept by small slices: since what is large is left out first, it is soon
+/// nothing else that keeps them.
+const SMALL_PART: usize = 16;
+
+/// How much memory messages that wait may keep in use, before the next one gets memory of its own.
+#[derive(Clone, Copy, Debug)]
+struct MayHold {
+    /// How much there may be in all where it is a [small slice](Message::is_small_slice), in bytes.
+    for_small: usize,
+    /// How much of it may be no payload where it is not, in bytes.
+    beyond_payloads: usize,
+}
+
+impl MayHold {
+    const ANYTHING: MayHold = MayHold { for_small: usize::MAX, beyond_payloads: usize::MAX };
+}
 
 /// How many bytes of messages wait at the most where nothing is left out. Playback waits anyway, and what waits for long
 /// has gone from the processor's caches when it is sent.
@@ -130,11 +148,15 @@ impl Outbox {
         self.limit.load(Ordering::Relaxed).clamp(1, most)
     }
 
-    /// How many bytes of chunks may be kept in memory by messages that are slices of them, where others wait already: a
-    /// part of what may be kept in all, and more where nothing is left out: a copy of everything would cost more.
-    fn may_hold(&self) -> usize {
+    /// What messages that wait may hold, where others wait already: with all that, chunks stay within their part of what may
+    /// be kept. More where nothing is left out: a copy of everything would cost more.
+    fn may_hold(&self) -> MayHold {
         let limit = self.limit.load(Ordering::Relaxed);
-        HELD_LIMIT.min(if self.loses_nothing() { limit } else { limit / HELD_PART })
+        if self.loses_nothing() {
+            return MayHold { for_small: HELD_LIMIT.min(limit), beyond_payloads: usize::MAX };
+        }
+        let for_small = HELD_LIMIT.min(limit / SMALL_PART);
+        MayHold { for_small, beyond_payloads: limit / HELD_PART - for_small }
     }
 
     /// Calls this when playback may go on that waited for this client: there is room for more messages, after
@@ -195,7 +217,7 @@ impl Outbox {
         let mut passed = false;
         let (limit, loses_nothing) = (self.limit(), self.loses_nothing());
         let behind = !state.waiting.is_empty();
-        let may_hold = if behind { self.may_hold() } else { usize::MAX };
+        let may_hold = if behind { self.may_hold() } else { MayHold::ANYTHING };
         for event in events {
             match event {
                 Event::Message(message, due) => {
@@ -403,7 +425,8 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes out as much as one write should have, instead of writing it. `false` when the queue is finished and empty.
+    /// Takes out as much as one write should have, instead of writing it; [`count_sent`](Self::count_sent) has to follow.
+    /// `false` when the queue is finished and empty.
     pub fn take_batch(&self, batch: &mut Batch) -> bool {
         let mut state = self.lock();
         self.take(&mut state, batch, Load::Any);

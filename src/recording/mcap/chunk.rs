@@ -1,6 +1,5 @@
 //! Loads a span: reads it, unpacks it, and checks that it is what it claims to be.
 
-use std::collections::TryReserveError;
 use std::fmt;
 use std::io::{self, BufRead};
 use std::ops::Deref;
@@ -15,7 +14,7 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use super::fields::{FRAME, Records, TooShort, frame};
 use super::index::{Span, SpanKind, compression_name};
 use super::records;
-use crate::recording::{Buffer, Buffers, ProblemKind, Source};
+use crate::recording::{Buffer, Buffers, NoMemory, ProblemKind, Source};
 
 /// Why a span can't be played. As text: what is wrong, without what follows from it.
 #[derive(Debug)]
@@ -218,7 +217,7 @@ impl Unpacker {
 
     fn unpack_zstd_in_steps(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
         let wrong = |error: io::Error| Damage::Unpack { compression: "zstd", error: error.to_string() };
-        let no_memory = |_: TryReserveError| Damage::NoMemory { size: size as u64 };
+        let no_memory = |_: NoMemory| Damage::NoMemory { size: size as u64 };
         let decoder = match &mut self.zstd_steps {
             Some(decoder) => decoder,
             none => none.insert(Decoder::new().map_err(wrong)?),
@@ -253,7 +252,7 @@ impl Unpacker {
 
     /// Unpacks LZ4 frames, up to a block more than `size`, so that too much is seen.
     fn unpack_lz4(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
-        let no_memory = |_: TryReserveError| Damage::NoMemory { size: size as u64 };
+        let no_memory = |_: NoMemory| Damage::NoMemory { size: size as u64 };
         let mut unpacked = self.buffers.take(first_room(packed.len(), size)).map_err(no_memory)?;
         let mut left = packed;
         while !left.is_empty() && unpacked.len() < size.max(1) {

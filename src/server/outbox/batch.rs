@@ -2,12 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::pen::LARGE;
-use super::waiting::WaitingMessage;
+use super::waiting::{Taken, WaitingMessage};
 use crate::foxglove;
 use crate::recording::ChannelId;
 use crate::server::frame;
@@ -23,6 +22,11 @@ const WRITE_PARTS: usize = 64;
 /// A payload below this is copied next to its header: that costs less than a part of its own.
 const COPY_BELOW: usize = 1024;
 
+/// Whether a batch keeps a payload of so many bytes, instead of a copy.
+pub(super) fn keeps(payload: usize) -> bool {
+    payload >= COPY_BELOW
+}
+
 /// Frames, ready to be written.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Batch {
@@ -36,17 +40,7 @@ pub(in crate::server) struct Batch {
     bytes: usize,
     /// How many of these are of large payloads or frames.
     large_bytes: usize,
-    messages: Vec<Written>,
-}
-
-/// A message of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Written {
-    pub channel: ChannelId,
-    /// Size of its payload, in bytes.
-    pub bytes: usize,
-    /// Since when it is due, where the clock said so.
-    pub due: Option<Instant>,
+    messages: Vec<Taken>,
 }
 
 #[derive(Debug)]
@@ -95,7 +89,7 @@ impl Batch {
     }
 
     /// Its messages.
-    pub fn messages(&self) -> &[Written] {
+    pub fn messages(&self) -> &[Taken] {
         &self.messages
     }
 
@@ -115,8 +109,8 @@ impl Batch {
 
     /// A Message Data message in its frame.
     pub(super) fn push_message(&mut self, channel: ChannelId, subscription: u32, message: WaitingMessage) {
-        let WaitingMessage { log_time, due, data, .. } = message;
-        self.messages.push(Written { channel, bytes: data.len(), due });
+        self.messages.push(message.taken(channel));
+        let WaitingMessage { log_time, data, .. } = message;
         self.push_small(|small| {
             frame::push_binary_header(small, foxglove::MESSAGE_DATA_HEADER + data.len());
             small.extend_from_slice(&foxglove::message_data_header(subscription, log_time));
@@ -125,15 +119,14 @@ impl Batch {
     }
 
     fn push_payload(&mut self, payload: Bytes) {
-        if payload.len() < COPY_BELOW {
-            self.push_small(|small| small.extend_from_slice(&payload));
-        } else {
-            self.bytes += payload.len();
-            if payload.len() > LARGE {
-                self.large_bytes += payload.len();
-            }
-            self.parts.push(Part::Payload(payload));
+        if !keeps(payload.len()) {
+            return self.push_small(|small| small.extend_from_slice(&payload));
         }
+        self.bytes += payload.len();
+        if payload.len() > LARGE {
+            self.large_bytes += payload.len();
+        }
+        self.parts.push(Part::Payload(payload));
     }
 
     fn push_small(&mut self, append: impl FnOnce(&mut Vec<u8>)) {

@@ -6,7 +6,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Outbox;
-use super::batch::{Batch, Written};
+use super::batch::Batch;
+use super::waiting::Taken;
 use crate::server::wire::Wire;
 
 /// A message or frame of more bytes is a large one.
@@ -143,17 +144,17 @@ impl Outbox {
             };
             if batch.is_written() {
                 self.count_sent(batch);
-                // Nothing is kept alive by what was written.
-                batch.clear();
             }
         }
     }
 
-    pub(super) fn count_sent(&self, batch: &Batch) {
+    /// All of a batch was written. It keeps nothing of that in memory.
+    pub fn count_sent(&self, batch: &mut Batch) {
         let now = Instant::now();
         let mut state = self.lock();
         state.blocked = false;
-        for &Written { channel, bytes, due } in batch.messages() {
+        for message @ &Taken { channel, bytes, due, .. } in batch.messages() {
+            state.waiting.let_go(message);
             state.counts.sent += 1;
             state.counts.sent_bytes += bytes as u64;
             let tally = state.waiting.tally(channel);
@@ -163,6 +164,8 @@ impl Outbox {
                 state.lateness.record(now.saturating_duration_since(due));
             }
         }
+        drop(state);
+        batch.clear();
     }
 
     pub(super) fn pen(&self) -> MutexGuard<'_, Pen> {

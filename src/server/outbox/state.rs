@@ -12,8 +12,8 @@ use super::lateness::Lateness;
 use super::pen::{LARGE, Load};
 use super::share::Share;
 use super::waiting::{Waiting, WaitingMessage};
-use super::{Counts, HELD_PART};
-use crate::recording::{ChannelId, Message};
+use super::{Counts, HELD_PART, MayHold};
+use crate::recording::{self, ChannelId, Message};
 use crate::time::Timestamp;
 
 /// How many bytes of answers may wait for a client before it has to read them to get more.
@@ -135,15 +135,20 @@ impl State {
     }
 
     /// Queues a message that is to be preceded by this time. While it waits, it keeps alive what its payload is a
-    /// slice of: where that is much more than the payload, and in all more than it `may_hold`, it gets a copy.
-    pub fn queue(&mut self, message: &Message, time: Timestamp, due: Option<Instant>, may_hold: usize) {
+    /// slice of: where that is more than messages `may_hold`, it gets a copy.
+    pub fn queue(&mut self, message: &Message, time: Timestamp, due: Option<Instant>, may_hold: MayHold) {
         if !self.waiting.wants(message.channel) {
             return;
         }
         let size = message.data.len();
         let memory = message.memory;
-        let copy = message.is_small_slice() && self.waiting.held_with(memory) > may_hold;
-        let data = if copy { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
+        let held = self.waiting.held();
+        let copy = if message.is_small_slice() {
+            held.bytes_with(memory) > may_hold.for_small
+        } else {
+            memory.bytes > size && held.beyond_payloads_with(memory, size) > may_hold.beyond_payloads
+        };
+        let data = if copy { recording::copy(&message.data) } else { message.data.clone() };
         let sequence = self.next_sequence();
         self.counts.offered_bytes += size as u64;
         let log_time = message.log_time;
@@ -153,11 +158,11 @@ impl State {
     }
 
     /// Leaves out messages where more waits than `limit`, until an eighth of that is free, so that this is not needed for
-    /// every message. What memory they keep in use beside their own counts as well, up to a part of `limit`; but for that
-    /// alone the newest message of a topic is not left out.
+    /// every message. What is being written, and what else these messages keep in memory, counts as well, up to a part of
+    /// `limit`; but for that alone the newest message of a topic is not left out.
     pub fn shed(&mut self, limit: usize) {
         let target = limit - limit / 8;
-        let beside = self.waiting.held_beside().min(limit / HELD_PART);
+        let beside = self.waiting.bytes_beside().min(limit / HELD_PART);
         if self.waiting.bytes() + beside > limit {
             self.counts.dropped += self.waiting.shed_but_newest(target - beside);
         }

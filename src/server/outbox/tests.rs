@@ -102,7 +102,7 @@ fn received(outbox: &Outbox) -> Vec<String> {
                 };
                 batch.write_some(take).unwrap();
             }
-            outbox.count_sent(&batch);
+            outbox.count_sent(&mut batch);
         }
         let mut frames = frames(&bytes);
         assert_eq!(frames.pop().as_deref(), Some("end"));
@@ -260,7 +260,7 @@ fn kept(chunks: &[Bytes]) -> usize {
 
 #[test]
 fn who_is_behind_keeps_few_chunks_for_small_messages() {
-    let outbox = outbox(1 << 26);
+    let outbox = outbox(1 << 28);
     let chunks: Vec<Bytes> = (0..100).map(|_| Bytes::from(vec![0; 1_000_000])).collect();
     let slices = |chunk: &Bytes| {
         let slice = |at: usize| chunk.slice(at * 100..(at + 1) * 100);
@@ -293,21 +293,54 @@ fn first_slices<const N: usize>(chunk: &Bytes, time: u64, sizes: [usize; N]) -> 
 }
 
 #[test]
-fn the_chunks_that_small_messages_keep_are_a_part_of_what_may_be_kept() {
+fn the_chunks_that_messages_keep_are_a_part_of_what_may_be_kept() {
+    const CHUNK: usize = 100_000;
+    const LIMIT: usize = 40 * CHUNK;
+    // The large ones are left out later, and the small ones stay.
+    for large in [CHUNK - 1000, CHUNK / 5 * 3] {
+        let outbox = outbox(LIMIT);
+        let chunks: Vec<Bytes> = (0..200).map(|_| Bytes::from(vec![0; CHUNK])).collect();
+        let mut most = 0;
+        for (time, chunk) in (0..).zip(&chunks) {
+            for event in first_slices(chunk, time, [large, 100]) {
+                deliver(&outbox, &[event]);
+            }
+            let state = outbox.lock();
+            let counted = state.waiting.bytes() + state.waiting.bytes_beside();
+            drop(state);
+            most = most.max(counted);
+            assert!(kept(&chunks) * CHUNK <= counted);
+        }
+        assert!(most <= LIMIT && most > LIMIT / 8 * 7, "{large}: {most}");
+        assert_eq!(outbox.tallies()[&ChannelId(1)].dropped, 0);
+    }
+}
+
+#[test]
+fn what_is_being_written_is_a_part_of_what_may_be_kept() {
     const CHUNK: usize = 100_000;
     const LIMIT: usize = 40 * CHUNK;
     let outbox = outbox(LIMIT);
-    let chunks: Vec<Bytes> = (0..200).map(|_| Bytes::from(vec![0; CHUNK])).collect();
-    let mut most = 0;
-    for (time, chunk) in (0..).zip(&chunks) {
-        // The large ones are left out later, and the small ones stay.
-        for event in first_slices(chunk, time, [CHUNK - 1000, 100]) {
-            deliver(&outbox, &[event]);
+    let large = Bytes::from(vec![0; 8 * CHUNK]);
+    deliver(&outbox, &first_slices(&large, 0, [5 * CHUNK]));
+    let mut batch = Batch::default();
+    assert!(outbox.take_batch(&mut batch));
+    let most = |first: u64| {
+        let chunks: Vec<Bytes> = (0..100).map(|_| Bytes::from(vec![0; CHUNK])).collect();
+        let mut most = 0;
+        for (time, chunk) in (first..).zip(&chunks) {
+            deliver(&outbox, &first_slices(chunk, time, [CHUNK - 1000]));
+            most = most.max(kept(&chunks) * CHUNK);
         }
-        most = most.max(kept(&chunks) * CHUNK);
-    }
-    assert!(most <= LIMIT && most > LIMIT / 8 * 7, "{most}");
-    assert_eq!(outbox.tallies()[&ChannelId(1)].dropped, 0);
+        outbox.lock().waiting.clear();
+        most
+    };
+    let beside = most(1);
+    assert!(beside + large.len() <= LIMIT && beside + large.len() > LIMIT / 8 * 7, "{beside}");
+    outbox.count_sent(&mut batch);
+    assert!(large.is_unique());
+    let alone = most(101);
+    assert!(alone <= LIMIT && alone > beside + large.len() / 2, "{alone}");
 }
 
 #[test]
@@ -320,6 +353,20 @@ fn for_the_chunk_that_it_keeps_no_newest_message_is_left_out() {
         deliver(&outbox, &first_slices(&chunk, 1, sizes));
         assert_eq!(outbox.counts().dropped, 0, "{sizes:?}");
     }
+    // Nor any other while it is being written.
+    let outbox = outbox(LIMIT);
+    deliver(&outbox, &first_slices(&chunk, 1, [100, LIMIT / 10]));
+    let mut batch = Batch::default();
+    assert!(outbox.take_batch(&mut batch));
+    (2..8).for_each(|time| deliver(&outbox, &first_slices(&chunk, time, [100, LIMIT / 10])));
+    assert_eq!(outbox.counts().dropped, 0);
+    // What is written meanwhile is forgotten, whatever becomes of the rest.
+    outbox.unsubscribe(101);
+    deliver(&outbox, &[Event::Jumped(nanos(0))]);
+    assert_eq!(outbox.lock().waiting.bytes_beside(), chunk.len());
+    outbox.count_sent(&mut batch);
+    assert_eq!(outbox.lock().waiting.bytes_beside(), 0);
+    assert!(chunk.is_unique());
 }
 
 #[test]
@@ -436,8 +483,7 @@ fn what_becomes_of_messages_is_counted_by_channel() {
     assert_eq!(outbox.unsubscribe(101), Some(ChannelId(1)));
     let mut batch = Batch::default();
     outbox.lock().take(&mut batch, Load::Any);
-    outbox.count_sent(&batch);
-    batch.clear();
+    outbox.count_sent(&mut batch);
     deliver(&outbox, &[event(0, 4, 40), event(3, 5, 50), Event::Jumped(nanos(0)), event(3, 6, 60)]);
     outbox.give_up();
     let tallies = outbox.tallies();

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::SubscribeError;
+use super::batch;
 use crate::foxglove::Subscription;
 use crate::recording::{ChannelId, Memory};
 use crate::server::held::Held;
@@ -31,6 +32,18 @@ pub(super) struct WaitingMessage {
     pub data: Bytes,
     /// Where the memory begins that `data` is a slice of, if it is not its own.
     pub held: Option<usize>,
+}
+
+/// A message that was taken out to be written.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Taken {
+    pub channel: ChannelId,
+    /// Size of its payload, in bytes.
+    pub bytes: usize,
+    /// Since when it is due, where the clock said so.
+    pub due: Option<Instant>,
+    /// Where the memory begins that its payload is a slice of, if it is not its own.
+    held: Option<usize>,
 }
 
 /// What became of the messages of a topic.
@@ -64,7 +77,12 @@ impl WaitingMessage {
         self.data.len() + OVERHEAD
     }
 
-    /// Is gone, and with it what it kept in use of what is `held`.
+    /// What remains to be known of it when it is taken out.
+    pub fn taken(&self, channel: ChannelId) -> Taken {
+        Taken { channel, bytes: self.data.len(), due: self.due, held: self.held }
+    }
+
+    /// Is left out, and keeps nothing more in use of what is `held`.
     fn let_go(&self, held: &mut Held) {
         self.held.into_iter().for_each(|place| held.remove(place, self.data.len()));
     }
@@ -86,7 +104,9 @@ pub(super) struct Waiting {
     /// The first message of each channel that has one, and perhaps some that are no longer there.
     order: BinaryHeap<Reverse<(u64, u32)>>,
     bytes: usize,
-    /// The memory that the messages are slices of.
+    /// Payload of the messages that were taken out and are still kept, in bytes.
+    taken_bytes: usize,
+    /// The memory that the messages are slices of, those that were taken out included.
     held: Held,
     messages: u64,
     /// The message that was put in last; it is never left out.
@@ -101,6 +121,7 @@ impl Waiting {
             topics: std::iter::repeat_with(|| None).take(channels).collect(),
             order: BinaryHeap::new(),
             bytes: 0,
+            taken_bytes: 0,
             held: Held::default(),
             messages: 0,
             last: 0,
@@ -143,15 +164,15 @@ impl Waiting {
         self.bytes
     }
 
-    /// How much memory the messages keep in use beside their payload and overhead, in bytes: the rest of what they are
-    /// slices of.
-    pub fn held_beside(&self) -> usize {
-        self.held.beyond_payloads()
+    /// How much memory is in use beside that, in bytes: the payload of what was taken out and is not
+    /// [let go](Self::let_go), and the rest of what all these messages are slices of.
+    pub fn bytes_beside(&self) -> usize {
+        self.taken_bytes + self.held.beyond_payloads()
     }
 
-    /// How much memory messages would be slices of with another one, in bytes.
-    pub fn held_with(&self, memory: Memory) -> usize {
-        self.held.bytes_with(memory)
+    /// The memory that these messages are slices of.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     pub fn len(&self) -> u64 {
@@ -244,7 +265,8 @@ impl Waiting {
         topic.and_then(|topic| topic.messages.front()).map_or(0, |message| message.data.len())
     }
 
-    /// Takes out the first message, with its channel and subscription id.
+    /// Takes out the first message, with its channel and subscription id. Until it is [let go](Self::let_go), it counts as
+    /// something that is kept in memory, unless a batch makes a copy of it.
     pub fn pop_first(&mut self) -> Option<(ChannelId, u32, WaitingMessage)> {
         self.first()?;
         let Reverse((_, channel)) = self.order.pop()?;
@@ -256,19 +278,30 @@ impl Waiting {
         topic.bytes -= message.cost();
         self.bytes -= message.cost();
         self.messages -= 1;
-        message.let_go(&mut self.held);
+        if batch::keeps(message.data.len()) {
+            self.taken_bytes += message.data.len();
+        } else {
+            message.let_go(&mut self.held);
+        }
         Some((ChannelId(channel), topic.subscription, message))
+    }
+
+    /// A message that was taken out is written, and no longer kept.
+    pub fn let_go(&mut self, message: &Taken) {
+        if batch::keeps(message.bytes) {
+            self.taken_bytes -= message.bytes;
+            message.held.into_iter().for_each(|place| self.held.remove(place, message.bytes));
+        }
     }
 
     /// Takes out all messages, which nobody wants any more.
     pub fn clear(&mut self) {
         for topic in self.topics.iter_mut().flatten() {
             topic.tally.skipped += topic.messages.len() as u64;
-            topic.messages.clear();
+            topic.messages.drain(..).for_each(|message| message.let_go(&mut self.held));
             topic.bytes = 0;
         }
         self.order.clear();
-        self.held = Held::default();
         self.bytes = 0;
         self.messages = 0;
     }
@@ -277,7 +310,7 @@ impl Waiting {
     pub fn give_up(&mut self) {
         for topic in self.topics.iter_mut().flatten() {
             topic.tally.undelivered += topic.messages.len() as u64;
-            topic.messages.clear();
+            topic.messages.drain(..).for_each(|message| message.let_go(&mut self.held));
         }
         self.clear();
     }
