@@ -30,7 +30,6 @@ mod tests;
 mod topics;
 mod watch;
 
-pub(crate) use buffers::copy;
 pub use buffers::{Buffer, Buffers, NoMemory};
 pub use density::Density;
 pub use kind::Kind;

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use bytes::Bytes;
 #[cfg(target_os = "linux")]
@@ -23,7 +25,15 @@ const IDLE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Buffers that come back when the last slice of them is gone. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Buffers(Arc<Mutex<Idle>>);
+pub struct Buffers(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    idle: Mutex<Idle>,
+    /// Where what is too much goes: a thread that gives it back to the system, which takes a while, so that nobody who plays
+    /// has to. There is none before it is needed, nor where the system has none to spare.
+    giver: OnceLock<Option<Sender<Vec<Block>>>>,
+}
 
 /// The buffers that nobody uses now, those that came back last at the end.
 #[derive(Default)]
@@ -65,18 +75,23 @@ impl Buffers {
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         // The list is whole between any two statements that change it, so a panic elsewhere spoils nothing.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// A copy in memory of its own, of which nothing stays with an allocator where it is large.
-pub fn copy(bytes: &[u8]) -> Bytes {
-    let copy = |bytes: &[u8]| {
-        let mut buffer = Buffers::default().take(bytes.len())?;
-        buffer.append(bytes).map(|()| buffer.share())
-    };
-    let large = (bytes.len() >= UNIT).then(|| copy(bytes).ok()).flatten();
-    large.unwrap_or_else(|| Bytes::copy_from_slice(bytes))
+    fn give_back(&self, memory: Vec<Block>) {
+        if memory.is_empty() {
+            return;
+        }
+        let start = || {
+            let (sender, receiver) = mpsc::channel::<Vec<Block>>();
+            let give = move || receiver.into_iter().for_each(drop);
+            thread::Builder::new().name("fgplay-memory".into()).spawn(give).ok().map(|_| sender)
+        };
+        if let Some(giver) = self.0.giver.get_or_init(start) {
+            // Where it is gone, this gives the memory back here.
+            giver.send(memory).unwrap_or_default();
+        }
+    }
 }
 
 impl Idle {
@@ -89,9 +104,9 @@ impl Idle {
         Some(buffer)
     }
 
-    /// Keeps a buffer for later. Gives those that are too much; giving them back to the system takes a while.
+    /// Keeps a buffer for later. Gives those that are too much.
     fn keep(&mut self, buffer: Block) -> Vec<Block> {
-        if !(UNIT..=IDLE_BYTES).contains(&buffer.len()) {
+        if buffer.len() > IDLE_BYTES {
             return vec![buffer];
         }
         self.bytes += buffer.len();
@@ -222,9 +237,10 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
-        let too_much = self.home.lock().keep(memory);
-        // Without the lock, since others wait for it.
-        drop(too_much);
+        if memory.len() >= UNIT {
+            let too_much = self.home.lock().keep(memory);
+            self.home.give_back(too_much);
+        }
     }
 }
 
@@ -267,14 +283,6 @@ mod tests {
         assert_eq!(buffers.take(10).unwrap().room(), 10);
         drop(buffers.take(IDLE_BYTES + 1).unwrap());
         assert!(buffers.lock().bytes <= IDLE_BYTES);
-    }
-
-    #[test]
-    fn a_copy_says_the_same() {
-        for size in [0, 1, UNIT - 1, UNIT, UNIT + 1, 3 * UNIT] {
-            let bytes: Vec<u8> = (0..=255).cycle().take(size).collect();
-            assert_eq!(copy(&bytes), bytes);
-        }
     }
 
     #[test]

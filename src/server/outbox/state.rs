@@ -13,7 +13,7 @@ use super::pen::{LARGE, Load};
 use super::share::Share;
 use super::waiting::{Waiting, WaitingMessage};
 use super::{Counts, HELD_PART, MayHold};
-use crate::recording::{self, ChannelId, Message};
+use crate::recording::{ChannelId, Message};
 use crate::time::Timestamp;
 
 /// How many bytes of answers may wait for a client before it has to read them to get more.
@@ -148,7 +148,7 @@ impl State {
         } else {
             memory.bytes > size && held.beyond_payloads_with(memory, size) > may_hold.beyond_payloads
         };
-        let data = if copy { recording::copy(&message.data) } else { message.data.clone() };
+        let data = if copy { Bytes::copy_from_slice(&message.data) } else { message.data.clone() };
         let sequence = self.next_sequence();
         self.counts.offered_bytes += size as u64;
         let log_time = message.log_time;
