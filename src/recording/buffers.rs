@@ -30,8 +30,8 @@ pub struct Buffers(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     idle: Mutex<Idle>,
-    /// Where what is too much goes: a thread that gives it back to the system, which takes a while, so that nobody who plays
-    /// has to. There is none before it is needed, nor where the system has none to spare.
+    /// Where what is too much goes: a thread that gives it back to the system, which takes a while, so that nobody
+    /// who plays has to. There is none before it is needed, nor where the system has none to spare.
     giver: OnceLock<Option<Sender<Vec<Block>>>>,
 }
 
@@ -42,15 +42,17 @@ struct Idle {
     bytes: usize,
 }
 
+/// There is not enough memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("there is not enough memory")]
 pub struct NoMemory;
 
-/// All of it has been written to at some time, or is zero.
+/// A piece of memory.
 enum Block {
+    /// The allocator's.
     Small(Vec<u8>),
-    /// The system's own pages, which it has back at once when they are no longer used. What is freed between other things
-    /// stays with an allocator, and a server that runs for weeks would have more and more of that.
+    /// The system's own pages, which it has back at once when they are no longer used. What is freed between other
+    /// things stays with an allocator, and a server that runs for weeks would have more and more of that.
     Pages(MmapMut),
 }
 
@@ -78,6 +80,7 @@ impl Buffers {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives memory back to the system, but lets nobody wait for that.
     fn give_back(&self, memory: Vec<Block>) {
         if memory.is_empty() {
             return;

@@ -36,10 +36,10 @@ use crate::time::Timestamp;
 /// has a message. A little less than the rhythm in which the timeline tells the time when nothing happens.
 const QUIET: Duration = Duration::from_millis(90);
 
-/// How many bytes of chunks may be kept in memory by messages that wait, so that these need not be copied.
+/// How many bytes of chunks may be kept in memory by small messages that wait, so that these need not be copied.
 const HELD_LIMIT: usize = 8 * 1024 * 1024;
 
-/// Which part of what may be kept for a client that is at the most for what is being written and for the rest of the chunks
+/// Which part of what may be kept for a client is at the most for what is being written, and for the rest of the chunks
 /// that its messages keep in memory, where messages are left out.
 const HELD_PART: usize = 3;
 
@@ -148,8 +148,8 @@ impl Outbox {
         self.limit.load(Ordering::Relaxed).clamp(1, most)
     }
 
-    /// What messages that wait may hold, where others wait already: with all that, chunks stay within their part of what may
-    /// be kept. More where nothing is left out: a copy of everything would cost more.
+    /// What messages that wait may hold, where others wait already: so chunks stay within their part of what may be
+    /// kept. More where nothing is left out: a copy of everything would cost more.
     fn may_hold(&self) -> MayHold {
         let limit = self.limit.load(Ordering::Relaxed);
         if self.loses_nothing() {
@@ -425,8 +425,8 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes out as much as one write should have, instead of writing it; [`count_sent`](Self::count_sent) has to follow.
-    /// `false` when the queue is finished and empty.
+    /// Takes out as much as one write should have, instead of writing it; [`count_sent`](Self::count_sent) has to
+    /// follow. `false` when the queue is finished and empty.
     pub fn take_batch(&self, batch: &mut Batch) -> bool {
         let mut state = self.lock();
         self.take(&mut state, batch, Load::Any);

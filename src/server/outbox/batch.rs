@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::pen::LARGE;
-use super::waiting::{Taken, WaitingMessage};
+use super::waiting::{Taken, WaitingMessage, is_kept};
 use crate::foxglove;
 use crate::recording::ChannelId;
 use crate::server::frame;
@@ -18,14 +18,6 @@ const FULL_PARTS: usize = 1000;
 
 /// How many parts are written at once.
 const WRITE_PARTS: usize = 64;
-
-/// A payload below this is copied next to its header: that costs less than a part of its own.
-const COPY_BELOW: usize = 1024;
-
-/// Whether a batch keeps a payload of so many bytes, instead of a copy.
-pub(super) fn keeps(payload: usize) -> bool {
-    payload >= COPY_BELOW
-}
 
 /// Frames, ready to be written.
 #[derive(Debug, Default)]
@@ -119,7 +111,7 @@ impl Batch {
     }
 
     fn push_payload(&mut self, payload: Bytes) {
-        if !keeps(payload.len()) {
+        if !is_kept(payload.len()) {
             return self.push_small(|small| small.extend_from_slice(&payload));
         }
         self.bytes += payload.len();

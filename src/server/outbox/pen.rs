@@ -154,7 +154,7 @@ impl Outbox {
         let mut state = self.lock();
         state.blocked = false;
         for message @ &Taken { channel, bytes, due, .. } in batch.messages() {
-            state.waiting.let_go(message);
+            state.waiting.written(message);
             state.counts.sent += 1;
             state.counts.sent_bytes += bytes as u64;
             let tally = state.waiting.tally(channel);

@@ -157,9 +157,9 @@ impl State {
         self.waiting.push(message.channel, held, waiting);
     }
 
-    /// Leaves out messages where more waits than `limit`, until an eighth of that is free, so that this is not needed for
-    /// every message. What is being written, and what else these messages keep in memory, counts as well, up to a part of
-    /// `limit`; but for that alone the newest message of a topic is not left out.
+    /// Leaves out messages where more waits than `limit`, until an eighth of that is free, so that this is not needed
+    /// for every message. What is being written, and what else these messages keep in memory, counts as well, up to a
+    /// part of `limit`; but for that alone the newest message of a topic is not left out.
     pub fn shed(&mut self, limit: usize) {
         let target = limit - limit / 8;
         let beside = self.waiting.bytes_beside().min(limit / HELD_PART);

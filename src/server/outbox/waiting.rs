@@ -9,7 +9,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::SubscribeError;
-use super::batch;
 use crate::foxglove::Subscription;
 use crate::recording::{ChannelId, Memory};
 use crate::server::held::Held;
@@ -17,6 +16,14 @@ use crate::time::Timestamp;
 
 /// What a message costs beside its payload, in bytes.
 pub(super) const OVERHEAD: usize = size_of::<WaitingMessage>();
+
+/// A payload below this is copied when it is taken out, next to its header: that costs less than a part of its own.
+const COPY_BELOW: usize = 1024;
+
+/// Whether a payload of so many bytes is kept when it is taken out, and not copied.
+pub(super) fn is_kept(payload: usize) -> bool {
+    payload >= COPY_BELOW
+}
 
 /// A message that waits.
 #[derive(Debug)]
@@ -165,7 +172,7 @@ impl Waiting {
     }
 
     /// How much memory is in use beside that, in bytes: the payload of what was taken out and is not
-    /// [let go](Self::let_go), and the rest of what all these messages are slices of.
+    /// [written](Self::written), and the rest of what all these messages are slices of.
     pub fn bytes_beside(&self) -> usize {
         self.taken_bytes + self.held.beyond_payloads()
     }
@@ -265,8 +272,8 @@ impl Waiting {
         topic.and_then(|topic| topic.messages.front()).map_or(0, |message| message.data.len())
     }
 
-    /// Takes out the first message, with its channel and subscription id. Until it is [let go](Self::let_go), it counts as
-    /// something that is kept in memory, unless a batch makes a copy of it.
+    /// Takes out the first message, with its channel and subscription id. Where its payload [is kept](is_kept), it
+    /// counts as something in memory until it is [written](Self::written).
     pub fn pop_first(&mut self) -> Option<(ChannelId, u32, WaitingMessage)> {
         self.first()?;
         let Reverse((_, channel)) = self.order.pop()?;
@@ -278,7 +285,7 @@ impl Waiting {
         topic.bytes -= message.cost();
         self.bytes -= message.cost();
         self.messages -= 1;
-        if batch::keeps(message.data.len()) {
+        if is_kept(message.data.len()) {
             self.taken_bytes += message.data.len();
         } else {
             message.let_go(&mut self.held);
@@ -286,33 +293,33 @@ impl Waiting {
         Some((ChannelId(channel), topic.subscription, message))
     }
 
-    /// A message that was taken out is written, and no longer kept.
-    pub fn let_go(&mut self, message: &Taken) {
-        if batch::keeps(message.bytes) {
+    /// A message that was taken out is written, and no longer in memory.
+    pub fn written(&mut self, message: &Taken) {
+        if is_kept(message.bytes) {
             self.taken_bytes -= message.bytes;
             message.held.into_iter().for_each(|place| self.held.remove(place, message.bytes));
         }
     }
 
-    /// Takes out all messages, which nobody wants any more.
+    /// Leaves out all messages, which nobody wants any more.
     pub fn clear(&mut self) {
+        self.empty(|tally| &mut tally.skipped);
+    }
+
+    /// Gives up all messages, although they were wanted.
+    pub fn give_up(&mut self) {
+        self.empty(|tally| &mut tally.undelivered);
+    }
+
+    fn empty(&mut self, count: impl Fn(&mut Tally) -> &mut u64) {
         for topic in self.topics.iter_mut().flatten() {
-            topic.tally.skipped += topic.messages.len() as u64;
+            *count(&mut topic.tally) += topic.messages.len() as u64;
             topic.messages.drain(..).for_each(|message| message.let_go(&mut self.held));
             topic.bytes = 0;
         }
         self.order.clear();
         self.bytes = 0;
         self.messages = 0;
-    }
-
-    /// Gives up all messages, although they were wanted.
-    pub fn give_up(&mut self) {
-        for topic in self.topics.iter_mut().flatten() {
-            topic.tally.undelivered += topic.messages.len() as u64;
-            topic.messages.drain(..).for_each(|message| message.let_go(&mut self.held));
-        }
-        self.clear();
     }
 
     /// Leaves out messages until no more than `target` bytes wait. Says how many.
