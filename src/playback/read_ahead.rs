@@ -41,9 +41,8 @@ pub struct ReadAheadOptions {
 pub struct ReadAhead {
     pool: ReadPool,
     reader: Arc<Reader>,
-    /// The batch that is being taken from. It still counts as queued, until it is used up.
+    /// The batch that is being taken from. It still counts as kept ready, until it is used up.
     batch: VecDeque<Message>,
-    batch_bytes: usize,
     lookback: Option<Lookback>,
     end_of_pass: bool,
     /// The channels that had a message since the state before it was taken, while more of that state is looked
@@ -70,7 +69,6 @@ impl ReadAhead {
             pool,
             reader,
             batch: VecDeque::new(),
-            batch_bytes: 0,
             lookback: None,
             end_of_pass: false,
             played: None,
@@ -84,30 +82,21 @@ impl ReadAhead {
         let mut state = self.reader.state();
         // Who waits for more would wait for ever. A fault here is a fault of the whole playback.
         assert!(!state.broken, "reading the recording ended by the fault above");
-        let taken = std::mem::take(&mut self.batch_bytes);
-        state.bytes -= taken;
-        self.room = self.room.saturating_add(taken);
+        self.room = self.room.saturating_add(state.use_up());
         // Where the end of the pass is in the queue, all of its state was found before.
         if let Some((messages, over)) = self.reader.take_late(&mut state) {
             drop(state);
             self.add_late(messages, over);
             return true;
         }
-        match state.queue.pop_front() {
-            Some(Item::Batch { messages, bytes }) => {
-                self.batch = messages;
-                self.batch_bytes = bytes;
-            }
-            Some(Item::Lookback { state: lookback, bytes }) => {
+        match state.take() {
+            Some(Item::Batch { messages, .. }) => self.batch = messages,
+            Some(Item::Lookback { state: lookback, .. }) => {
                 // From here on, what is found later comes by itself.
                 self.played = state.searching.then(HashSet::new);
                 self.lookback = Some(lookback);
-                self.batch_bytes = bytes;
             }
-            Some(Item::EndOfPass { bytes }) => {
-                self.end_of_pass = true;
-                self.batch_bytes = bytes;
-            }
+            Some(Item::EndOfPass { .. }) => self.end_of_pass = true,
             None => state.hungry = true,
         }
         if state.hungry {
@@ -175,7 +164,6 @@ impl Feed for ReadAhead {
 
     fn seek(&mut self, to: Timestamp, back: bool) {
         self.batch.clear();
-        self.batch_bytes = 0;
         self.lookback = None;
         self.end_of_pass = false;
         self.played = None;
@@ -190,7 +178,7 @@ impl Feed for ReadAhead {
 
     fn passed_on(&mut self, everything: &dyn Fn() -> bool) {
         // A thread that reads would take a processor from those that send what was taken, and receive it.
-        if self.room >= self.enough_room && (self.reader.is_short(self.batch_bytes) || everything()) {
+        if self.room >= self.enough_room && (self.reader.is_short() || everything()) {
             self.room = 0;
             self.reader.wake(self.reader.state(), &self.pool);
         }

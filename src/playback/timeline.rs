@@ -14,6 +14,10 @@ use crate::time::Timestamp;
 /// no replay.
 const CATCH_UP: Duration = Duration::from_millis(250);
 
+/// The same where it was the feed that had nothing. Where that is often so, what comes late all at once is to be no more
+/// than nobody sees; where it is so for a few milliseconds now and then, these must not add up.
+const CATCH_UP_WITH_FEED: Duration = Duration::from_millis(50);
+
 /// How often the position is told while no message is due.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -484,7 +488,7 @@ impl<F: Feed> Timeline<F> {
             return Some(Wake::Commanded);
         };
         let late = now.saturating_duration_since(due);
-        let behind = late > CATCH_UP || (starved && late > Duration::ZERO);
+        let behind = late > if starved { CATCH_UP_WITH_FEED } else { CATCH_UP };
         // Who goes as fast as it goes is never late.
         let waits = behind && !self.rate.is_max();
         let clock = if waits { Clock::new(now, time, self.rate) } else { clock };

@@ -22,6 +22,9 @@ pub(super) const BATCH_BYTES: usize = 256 * 1024;
 /// before is still in the processor's caches when it is sent, and nothing is late that is not due.
 pub(super) const HURRIED_LIMIT: usize = 2 * 1024 * 1024;
 
+/// What is larger counts in any case ([`State::has_room`]): here memory matters more than time.
+const LARGEST_BESIDE: usize = 64 * 1024 * 1024;
+
 /// How many passes of a short loop are read ahead at the most.
 const PASSES_AHEAD: usize = 4;
 
@@ -38,9 +41,12 @@ pub(super) struct Reader {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub queue: VecDeque<Item>,
+    queue: VecDeque<Item>,
+    /// How many bytes are kept ready, in the queue and in what is being taken from.
     pub bytes: usize,
-    /// How many bytes are kept ready.
+    /// How many of these are of the item that is being taken from.
+    taken: usize,
+    /// How many bytes are kept ready at the most, beside one large item.
     limit: usize,
     /// Where to read from next, if not on from where the reader is.
     seek: Option<Seek>,
@@ -108,6 +114,7 @@ impl Reader {
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
+            taken: 0,
             limit: options.limit,
             seek: Some(Seek { time: options.range.start, back: false }),
             generation: 0,
@@ -137,7 +144,7 @@ impl Reader {
 
     /// Lets a thread read where there is something to do.
     pub fn wake(self: &Arc<Self>, mut state: MutexGuard<'_, State>, pool: &ReadPool) {
-        let idle = !state.reading && (state.seek.is_some() || state.bytes < state.limit);
+        let idle = !state.reading && (state.seek.is_some() || state.has_room());
         if idle {
             state.reading = true;
             drop(state);
@@ -150,6 +157,7 @@ impl Reader {
         let mut state = self.state();
         state.queue.clear();
         state.bytes = 0;
+        state.taken = 0;
         state.searching = false;
         state.late.clear();
         self.late.store(false, Ordering::Release);
@@ -166,10 +174,10 @@ impl Reader {
         limit
     }
 
-    /// Whether no more than half of what may be is kept ready, beside so many bytes that are being taken.
-    pub fn is_short(&self, taken: usize) -> bool {
+    /// Whether no more than half of what may be is kept ready, beside what is being taken.
+    pub fn is_short(&self) -> bool {
         let state = self.state();
-        state.bytes.saturating_sub(taken) <= state.limit / 2
+        state.bytes - state.taken <= state.limit / 2
     }
 
     pub fn close(&self) {
@@ -223,7 +231,7 @@ impl Reader {
             return Next::ReadFrom(seek, state.generation);
         }
         let is_searching = work.search.is_some();
-        if state.bytes < state.limit && !(is_searching && work.pass_over) {
+        if state.has_room() && !(is_searching && work.pass_over) {
             return Next::ReadOn;
         }
         if is_searching {
@@ -421,6 +429,29 @@ impl State {
     fn push(&mut self, item: Item) {
         self.bytes += item.bytes();
         self.queue.push_back(item);
+    }
+
+    /// What was taken is used up. Gives how many bytes that were.
+    pub fn use_up(&mut self) -> usize {
+        self.bytes -= self.taken;
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Takes what is next, after what was taken before is used up.
+    pub fn take(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.taken = item.bytes();
+        Some(item)
+    }
+
+    /// Whether more may be read. What would fill most of the room by itself does not count, but only once: while a large
+    /// message waits for its time, what comes after it is read.
+    fn has_room(&self) -> bool {
+        if self.bytes < self.limit {
+            return true;
+        }
+        let largest = self.queue.iter().map(Item::bytes).fold(self.taken, usize::max);
+        largest > self.limit / 2 && largest <= LARGEST_BESIDE && self.bytes - largest < self.limit
     }
 }
 

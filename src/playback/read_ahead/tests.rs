@@ -9,9 +9,16 @@ use crate::recording::{OpenOptions, Problems};
 
 /// A recording of `count` messages, a microsecond apart.
 fn recording(count: u64) -> Arc<Recording> {
+    recording_of(count, |_| 0)
+}
+
+/// The same, where each message has at least so many bytes.
+fn recording_of(count: u64, bytes: impl Fn(u64) -> usize) -> Arc<Recording> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     for time in 0..count {
-        writeln!(file, r#"{{"topic": "/t", "log_time": {}, "data": {{"n": {time}}}}}"#, time * 1000).unwrap();
+        let (nanos, text) = (time * 1000, "x".repeat(bytes(time)));
+        writeln!(file, r#"{{"topic": "/t", "log_time": {nanos}, "data": {{"n": {time}, "x": "{text}"}}}}"#)
+            .unwrap();
     }
     let problems = Arc::new(Problems::default());
     Arc::new(Recording::open(&[file.path()], &OpenOptions::default(), problems, &|_| {}).unwrap())
@@ -162,6 +169,21 @@ fn less_is_read_ahead_while_messages_are_taken_as_they_come() {
         fixture.peek();
         let bytes = fixture.at_rest();
         assert!((limit..limit + BATCH_BYTES + OVERHEAD).contains(&bytes), "{limit}: {bytes}");
+    }
+}
+
+#[test]
+fn while_a_large_message_waits_what_comes_after_it_is_read() {
+    const LARGE: usize = 2 * BATCH_BYTES;
+    // One of ten is as large as all that may be kept ready.
+    let bytes = |time| if time % 10 == 5 { LARGE } else { 0 };
+    let mut fixture = Fixture::of(recording_of(100, bytes), LARGE, Duration::MAX);
+    for time in 0..80 {
+        assert_eq!(fixture.peek(), Peek::Message(Timestamp::from_nanos(time * 1000)));
+        // This one and the next, or the next two.
+        let ready = fixture.pass_on(true);
+        assert!((2 * LARGE..2 * LARGE + BATCH_BYTES).contains(&ready), "{time}: {ready}");
+        fixture.feed.take().unwrap();
     }
 }
 

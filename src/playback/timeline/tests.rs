@@ -251,7 +251,19 @@ fn the_clock_waits_for_the_feed() {
     player.timeline.feed.hiccups = vec![true];
     assert_eq!(player.at(40), (vec![], Wake::Fed));
     assert_eq!(player.timeline.position().state, State::Buffering);
-    assert_eq!(player.at(70), (vec!["stalled 30".into(), "m1".into()], player.wake_at(110)));
+    assert_eq!(player.at(100), (vec!["stalled 60".into(), "m1".into()], player.wake_at(140)));
+}
+
+#[test]
+fn short_waits_for_the_feed_do_not_add_up() {
+    let times: Vec<u64> = (0..100).map(|number| number * 40).collect();
+    let mut player = Player::new(&times, 1.0, Repeat::Times(1));
+    player.at(0);
+    for (number, &time) in times.iter().enumerate().skip(1) {
+        player.timeline.feed.hiccups = vec![true];
+        assert_eq!(player.at(time), (vec![], Wake::Fed));
+        assert_eq!(player.at(time + 30).0[0], format!("m{number}"));
+    }
 }
 
 #[test]
