@@ -35,7 +35,7 @@ use mcap::Compression;
 use program::{Fgplay, Peer, connect};
 use run::{Manner, Run, median, quantile, take};
 use serde_json::{Value, json};
-use shapes::{BIG, Encoding, IMU1K, JSON, ROBOT, SMALL, Shape};
+use shapes::{BIG, CLOUD, Encoding, IMU1K, JSON, ROBOT, SMALL, Shape};
 
 /// How often each is measured, where `FGPLAY_BENCH_ROUNDS` does not say how often.
 const ROUNDS: usize = 5;
@@ -191,6 +191,15 @@ fn limit(path: &str, pace: &str, clients: usize) -> Peer {
     Peer::this_program(&["limit", path, pace, &clients.to_string()])
 }
 
+/// What a client gets of a recording at a rate, with these options.
+fn play_at(rate: f64, path: &Path, shape: Shape, seconds: u64, options: &[&str]) -> Run {
+    let rate_option = rate.to_string();
+    let arguments =
+        [path.to_str().expect("a path"), "--rate", &rate_option].into_iter().chain(options.iter().copied());
+    let server = Fgplay::start(arguments);
+    take(connect(server.port, PROTOCOLS), shape, seconds, Manner::ByItself, Some(rate))
+}
+
 impl Bench {
     fn heading(&self, text: &str) {
         println!("\n{text}");
@@ -320,28 +329,30 @@ impl Bench {
             .map(|rate| {
                 let seconds = (60.0 * rate) as u64;
                 let path = self.recording(IMU1K, seconds, None);
-                std::thread::spawn(move || {
-                    let server = Fgplay::start([path.to_str().expect("a path"), "--rate", &rate.to_string()]);
-                    (
-                        rate,
-                        take(connect(server.port, PROTOCOLS), IMU1K, seconds, Manner::ByItself, Some(rate)),
-                    )
-                })
+                std::thread::spawn(move || (rate, play_at(rate, &path, IMU1K, seconds, &[])))
             })
             .collect();
         for thread in threads {
             let (rate, run) = thread.join().expect("a client");
-            let tenth = run.lateness.len() / 10;
-            let first = quantile(&run.lateness[..tenth], 0.5) as f64 / 1e3;
-            let last = quantile(&run.lateness[run.lateness.len() - tenth..], 0.5) as f64 / 1e3;
-            println!(
-                "rate {rate:<4} first {first:>6.0}  last {last:>6.0}   {} messages, {} lost",
-                run.messages, run.lost
-            );
-            self.figures.push(json!({
-                "what": "drift", "rate": rate, "first_us": first, "last_us": last, "lost": run.lost,
-            }));
+            self.report_drift(IMU1K, rate, &run);
         }
+        // Large messages, where least is read ahead.
+        let (rate, seconds) = (10.0, 60);
+        let path = self.recording(CLOUD, seconds, Some(Compression::Zstd));
+        self.report_drift(CLOUD, rate, &play_at(rate, &path, CLOUD, seconds, &["--session", "client"]));
+    }
+
+    fn report_drift(&mut self, shape: Shape, rate: f64, run: &Run) {
+        let tenth = run.lateness.len() / 10;
+        let first = quantile(&run.lateness[..tenth], 0.5) as f64 / 1e3;
+        let last = quantile(&run.lateness[run.lateness.len() - tenth..], 0.5) as f64 / 1e3;
+        println!(
+            "{:<6} rate {rate:<4} first {first:>6.0}  last {last:>6.0}   {} messages, {} lost",
+            shape.name, run.messages, run.lost
+        );
+        self.figures.push(json!({
+            "what": "drift", "shape": shape.name, "rate": rate, "first_us": first, "last_us": last, "lost": run.lost,
+        }));
     }
 
     fn fan_out(&mut self, clients: usize, compression: Option<Compression>) {

@@ -62,6 +62,12 @@ pub const ROBOT: Shape = Shape {
         topic("/log", 5, 200),
     ],
 };
+/// A few of its messages fill what is read ahead for one viewer.
+pub const CLOUD: Shape = Shape {
+    name: "cloud",
+    encoding: Encoding::Cdr,
+    topics: &[topic("/imu", 200, 300), topic("/cloud", 10, 4_000_000)],
+};
 
 impl Shape {
     /// How many messages a recording of so many seconds has.
