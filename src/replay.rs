@@ -133,8 +133,8 @@ pub struct ReplayOptions {
     pub skip_gaps: Option<Duration>,
     /// A directory with files that clients may fetch.
     pub assets: Option<PathBuf>,
-    /// How many bytes of the recording are read ahead of time; a quarter of that for each timeline where every
-    /// client has its own.
+    /// How many bytes of the recording are read ahead of time, beside one message that is larger than half of that and no
+    /// more than eight times as large; a quarter of that for each timeline where every client has its own.
     pub read_ahead: usize,
     /// How many bytes of messages may wait for one client.
     pub client_buffer: usize,

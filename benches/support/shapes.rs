@@ -62,7 +62,7 @@ pub const ROBOT: Shape = Shape {
         topic("/log", 5, 200),
     ],
 };
-/// A few of its messages fill what is read ahead for one viewer.
+/// One of its large messages is more than what is read ahead for one viewer.
 pub const CLOUD: Shape = Shape {
     name: "cloud",
     encoding: Encoding::Cdr,

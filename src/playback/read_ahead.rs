@@ -28,7 +28,8 @@ pub struct ReadAheadOptions {
     pub range: Range,
     /// Whether all that comes after the start is read, whatever the range says of its end.
     pub open_end: bool,
-    /// How many bytes of messages are kept ready, at the most: fewer while they are taken as fast as they come.
+    /// How many bytes of messages are kept ready, at the most, beside one message that is larger than half of that and no
+    /// more than eight times as large: fewer while they are taken as fast as they come.
     pub limit: usize,
     /// Whether the state before each place where reading starts is found as well.
     pub lookback: bool,

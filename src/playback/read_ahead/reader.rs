@@ -18,12 +18,12 @@ pub(super) const OVERHEAD: usize = size_of::<Message>();
 const BATCH_MESSAGES: usize = 256;
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
-/// How many bytes of messages are kept ready at the most where they are taken as fast as they come: what was read just
+/// How many bytes of messages are kept ready, beside one that is larger, where they are taken as fast as they come: what was read just
 /// before is still in the processor's caches when it is sent, and nothing is late that is not due.
 pub(super) const HURRIED_LIMIT: usize = 2 * 1024 * 1024;
 
-/// What is larger counts in any case ([`State::has_room`]): here memory matters more than time.
-const LARGEST_BESIDE: usize = 64 * 1024 * 1024;
+/// One item beside what is kept ready may be so many times as large: beyond that, memory matters more than time.
+pub(super) const LARGEST_BESIDE: usize = 8;
 
 /// How many passes of a short loop are read ahead at the most.
 const PASSES_AHEAD: usize = 4;
@@ -42,7 +42,7 @@ pub(super) struct Reader {
 #[derive(Debug)]
 pub(super) struct State {
     queue: VecDeque<Item>,
-    /// How many bytes are kept ready, in the queue and in what is being taken from.
+    /// How many bytes are kept ready, in the queue, in what is being taken from, and in `late`.
     pub bytes: usize,
     /// How many of these are of the item that is being taken from.
     taken: usize,
@@ -177,7 +177,8 @@ impl Reader {
     /// Whether no more than half of what may be is kept ready, beside what is being taken.
     pub fn is_short(&self) -> bool {
         let state = self.state();
-        state.bytes - state.taken <= state.limit / 2
+        let (ready, half) = (state.bytes - state.taken, state.limit / 2);
+        ready <= half || ready - state.beside(0) <= half
     }
 
     pub fn close(&self) {
@@ -437,21 +438,25 @@ impl State {
         std::mem::take(&mut self.taken)
     }
 
-    /// Takes what is next, after what was taken before is used up.
+    /// Takes what is next, after what was taken before is [used up](Self::use_up).
     pub fn take(&mut self) -> Option<Item> {
+        debug_assert_eq!(self.taken, 0);
         let item = self.queue.pop_front()?;
         self.taken = item.bytes();
         Some(item)
     }
 
-    /// Whether more may be read. What would fill most of the room by itself does not count, but only once: while a large
-    /// message waits for its time, what comes after it is read.
+    /// Whether more may be read.
     fn has_room(&self) -> bool {
-        if self.bytes < self.limit {
-            return true;
-        }
-        let largest = self.queue.iter().map(Item::bytes).fold(self.taken, usize::max);
-        largest > self.limit / 2 && largest <= LARGEST_BESIDE && self.bytes - largest < self.limit
+        self.bytes < self.limit || self.bytes - self.beside(self.taken) < self.limit
+    }
+
+    /// How many bytes of what is in the queue, and of so many that are `taken`, do not count: the largest item, where it
+    /// would fill most of the room by itself. While a large message waits for its time, what comes after it is read.
+    fn beside(&self, taken: usize) -> usize {
+        let largest = self.queue.iter().map(Item::bytes).fold(taken, usize::max);
+        let large = self.limit / 2 + 1..=self.limit.saturating_mul(LARGEST_BESIDE);
+        if large.contains(&largest) { largest } else { 0 }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::mpsc;
 
-use super::reader::{BATCH_BYTES, HURRIED_LIMIT, OVERHEAD};
+use super::reader::{BATCH_BYTES, HURRIED_LIMIT, LARGEST_BESIDE, OVERHEAD};
 use super::*;
 use crate::recording::{OpenOptions, Problems};
 
@@ -185,6 +185,36 @@ fn while_a_large_message_waits_what_comes_after_it_is_read() {
         assert!((2 * LARGE..2 * LARGE + BATCH_BYTES).contains(&ready), "{time}: {ready}");
         fixture.feed.take().unwrap();
     }
+}
+
+#[test]
+fn one_item_comes_on_top_where_it_is_large_and_not_too_large() {
+    const LIMIT: usize = 3 * BATCH_BYTES;
+    let fills = |bytes: usize| {
+        let mut fixture = Fixture::of(recording_of(5, move |_| bytes), LIMIT, Duration::MAX);
+        fixture.peek();
+        fixture.at_rest() / bytes
+    };
+    assert_eq!(fills(LIMIT / 2 - OVERHEAD - 100), 3, "they fit");
+    assert_eq!(fills(LIMIT / 2 + 1), 3, "two, and one on top");
+    assert_eq!(fills(LIMIT + 1), 2);
+    assert_eq!(fills(LARGEST_BESIDE * LIMIT - OVERHEAD - 100), 2);
+    assert_eq!(fills(LARGEST_BESIDE * LIMIT + 1), 1);
+}
+
+#[test]
+fn a_large_message_that_waits_does_not_look_like_much_that_is_ready() {
+    const LARGE: usize = 2 * BATCH_BYTES;
+    let bytes = |time| if time == 2000 { LARGE } else { 100 };
+    let mut fixture = Fixture::of(recording_of(20_000, bytes), LARGE, Duration::MAX);
+    fixture.peek();
+    fixture.feed.passed_on(&|| true);
+    for _ in 0..1600 {
+        fixture.peek();
+        fixture.feed.take().unwrap();
+    }
+    let ready = fixture.at_rest();
+    assert!(fixture.pass_on(false) > ready, "{ready}");
 }
 
 /// The log time, in microseconds, of the last message of each channel before `time`.

@@ -267,6 +267,37 @@ fn short_waits_for_the_feed_do_not_add_up() {
 }
 
 #[test]
+fn waits_for_the_feed_that_add_up_to_more_put_the_clock_off() {
+    let times: Vec<u64> = (0..100).map(|number| number * 10).collect();
+    let mut player = Player::new(&times, 1.0, Repeat::Times(1));
+    player.at(0);
+    let mut stalls = 0;
+    for number in 1..100 {
+        // Each takes 30 ms to read, although one is due every 10 ms.
+        player.timeline.feed.hiccups = vec![true, false];
+        let (mut events, wake) = player.at(number * 30);
+        assert_eq!((events.pop(), wake), (Some(format!("m{number}")), Wake::Fed));
+        stalls += events.len();
+    }
+    // 20 ms later each time, after more than 50 ms from there on.
+    assert_eq!(stalls, 33);
+}
+
+#[test]
+fn an_end_that_is_found_late_puts_the_clock_off() {
+    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Times(2));
+    player.at(0);
+    player.at(40);
+    // It is not known what comes after the last message.
+    player.timeline.feed.hiccups = vec![true, false];
+    assert_eq!(player.at(80), (vec!["m2".into()], Wake::Fed));
+    assert_eq!(
+        player.at(280),
+        (vec!["back to 0".into(), "stalled 200".into(), "m0".into()], player.wake_at(320))
+    );
+}
+
+#[test]
 fn the_clock_starts_when_the_first_message_is_there() {
     let mut player = Player::new(&[0, 40], 1.0, Repeat::Times(1));
     player.timeline.feed.hiccups = vec![true];
