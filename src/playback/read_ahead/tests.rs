@@ -208,7 +208,7 @@ fn a_large_message_that_waits_does_not_look_like_much_that_is_ready() {
     let bytes = |time| if time == 2000 { LARGE } else { 100 };
     let mut fixture = Fixture::of(recording_of(20_000, bytes), LARGE, Duration::MAX);
     fixture.peek();
-    fixture.feed.passed_on(&|| true);
+    fixture.at_rest();
     for _ in 0..1600 {
         fixture.peek();
         fixture.feed.take().unwrap();
