@@ -58,10 +58,10 @@ pub(in crate::cli) struct ServerArguments {
     pub client_lag: Duration,
 
     /// How much of the recording is read before it is due (bytes, or like 16MiB). It is filled up again when half of it
-    /// is left. One message that is larger than half of it, and up to eight times as large, comes on top; where several
-    /// such messages are due at once, more is needed. With --rate max it is 2MiB at the most: what was read just before
-    /// is still in the processor's caches when it is sent. With --session client each viewer's timeline has a quarter of
-    /// it.
+    /// is left. One message that is larger than half of it, and up to eight times as large as all of it, comes on top,
+    /// and the one that is read last may go beyond it; where several such messages are due at once, more is needed.
+    /// With --rate max it is 2MiB at the most: what was read just before is still in the processor's caches when it is
+    /// sent. With --session client each viewer's timeline has a quarter of it.
     #[arg(long, value_name = "BYTES", default_value = "8MiB", value_parser = byte_count)]
     pub read_ahead: usize,
 

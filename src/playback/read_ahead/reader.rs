@@ -18,8 +18,8 @@ pub(super) const OVERHEAD: usize = size_of::<Message>();
 const BATCH_MESSAGES: usize = 256;
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 
-/// How many bytes of messages are kept ready, beside one that is larger, where they are taken as fast as they come: what was read just
-/// before is still in the processor's caches when it is sent, and nothing is late that is not due.
+/// How many bytes of messages are kept ready, beside one that is larger, where they are taken as fast as they come: what
+/// was read just before is still in the processor's caches when it is sent, and nothing is late that is not due.
 pub(super) const HURRIED_LIMIT: usize = 2 * 1024 * 1024;
 
 /// One item beside what is kept ready may be so many times as large: beyond that, memory matters more than time.
