@@ -477,8 +477,8 @@ impl<F: Feed> Timeline<F> {
         self.wait_for(end.saturating_add(self.options.loop_gap), now, events)
     }
 
-    /// Whether `time` has come: `None` if so, else when to ask again. Moves the clock where the delay
-    /// is too long to be caught up with.
+    /// Whether `time` has come: `None` if so, else when to ask again. Moves the clock where the delay is too
+    /// long to be caught up with.
     fn wait_for(&mut self, time: Timestamp, now: Instant, events: &mut Vec<Event>) -> Option<Wake> {
         let Mode::Running { clock, starved } = self.mode else { return None };
         // As fast as it goes, everything is due from the moment on at which the clock was set.

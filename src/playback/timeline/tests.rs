@@ -1,4 +1,6 @@
 mod mixed;
+mod silence;
+mod steps;
 
 use bytes::Bytes;
 
@@ -385,59 +387,6 @@ fn a_new_rate_holds_from_now_on() {
 }
 
 #[test]
-fn silence_is_told_by_ticks_that_do_not_pass_the_next_message() {
-    let mut player = Player::new(&[0, 10_000], 1.0, Repeat::Times(1));
-    let mut events = Vec::new();
-    player.timeline.poll(player.start, &mut events);
-    events.clear();
-    let wake = player.timeline.poll(player.start + millis(100), &mut events);
-    assert_eq!((events, wake), (vec![Event::Tick(nanos(100 * MS))], player.wake_at(200)));
-}
-
-#[test]
-fn a_step_plays_the_next_message_and_stands() {
-    let mut player = Player::new(&[0, 40, 40, 90], 1.0, Repeat::Times(1));
-    player.at(0);
-    player.command(Command::Step(1), 10);
-    assert_eq!(player.at(10), (vec!["m1".into()], Wake::Commanded));
-    let position = player.timeline.position();
-    assert_eq!((position.state, position.stepped), (State::Paused, 1));
-    assert_eq!(position.time_at(player.start), nanos(40 * MS));
-    player.command(Command::Play, 50);
-    assert_eq!(player.at(50), (vec!["m2".into()], player.wake_at(100)));
-}
-
-#[test]
-fn a_burst_plays_many_and_ends_with_the_pass() {
-    let mut player = Player::new(&[0, 40, 80], 1.0, Repeat::Forever);
-    player.command(Command::Step(2), 0);
-    assert_eq!(player.at(0), (vec!["m0".into(), "m1".into()], Wake::Commanded));
-    player.command(Command::Step(50), 0);
-    assert_eq!(player.at(0), (vec!["m2".into(), "back to 0".into()], Wake::Commanded));
-    assert_eq!((player.timeline.position().stepped, player.timeline.steps()), (3, 3));
-    player.command(Command::SetLoop(false), 0);
-    player.command(Command::Step(50), 0);
-    assert_eq!(player.at(0).0, ["m0", "m1", "m2", "ended"]);
-}
-
-#[test]
-fn a_step_back_undoes_the_last_message() {
-    let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
-    player.at(0);
-    player.at(85);
-    player.command(Command::StepBack, 90);
-    assert_eq!(player.at(90), (vec!["to 40".into(), "state 0,1".into()], Wake::Commanded));
-    player.command(Command::Step(1), 90);
-    assert_eq!(player.at(90).0, ["m2"]);
-    for expected in [&["to 40", "state 0,1"][..], &["to 0", "state 0"], &["to 0"], &["to 0"]] {
-        player.command(Command::StepBack, 90);
-        assert_eq!(player.at(90).0, expected);
-    }
-    player.command(Command::Step(1), 90);
-    assert_eq!(player.at(90).0, ["m0"]);
-}
-
-#[test]
 fn state_that_is_found_late_is_told_whatever_the_timeline_does_and_changes_nothing_else() {
     let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
     let late = || vec![message((9, &0))];
@@ -456,22 +405,6 @@ fn state_that_is_found_late_is_told_whatever_the_timeline_does_and_changes_nothi
     player.command(Command::Stop, 70);
     player.timeline.feed.late = late();
     assert_eq!(player.at(70).0, ["state 9"]);
-}
-
-#[test]
-fn steps_back_that_come_faster_than_they_are_found_add_up() {
-    let mut player = Player::new(&[0, 40, 80, 120], 1.0, Repeat::Times(1));
-    player.at(0);
-    player.at(120);
-    for _ in 0..2 {
-        player.command(Command::StepBack, 130);
-    }
-    player.command(Command::Step(1), 130);
-    assert!(player.timeline.is_stepping());
-    assert_eq!(player.at(130).0, ["to 40", "state 0,1", "m2"]);
-    player.command(Command::StepBack, 130);
-    player.command(Command::Play, 130);
-    assert_eq!(player.at(130), (vec!["to 40".into(), "state 0,1".into()], player.wake_at(170)));
 }
 
 #[test]
@@ -535,53 +468,6 @@ fn times_can_go_on_rising_in_a_loop() {
 }
 
 #[test]
-fn a_gap_between_two_passes_lasts_as_long_as_it_is() {
-    let mut player = player_with(&[0, 40], |options| {
-        options.repeat = Repeat::Times(2);
-        options.loop_gap = Duration::from_secs(2);
-    });
-    player.at(0);
-    assert_eq!(player.at(40).0, ["m1"]);
-    for offset in [300, 900, 2039] {
-        assert_eq!(player.at(offset).0, [""; 0]);
-        assert_eq!(player.timeline.position().time_at(player.start + millis(offset)), nanos(40 * MS));
-    }
-    assert_eq!(player.at(2040).0, ["back to 0", "m0"]);
-    assert_eq!(player.at(2080).0, ["m1", "ended"]);
-}
-
-#[test]
-fn a_long_silence_can_be_cut_short() {
-    let mut player = player_with(&[0, 10_000, 10_040], |options| options.skip_gaps = Some(millis(200)));
-    player.at(0);
-    assert_eq!(player.timeline.position().skips_to, Some(nanos(10_000 * MS)));
-    assert_eq!(player.at(199).0, [""; 0]);
-    // A pause in it counts for nothing.
-    player.command(Command::Pause, 199);
-    player.command(Command::Play, 5000);
-    assert_eq!(player.at(5000).0, [""; 0]);
-    assert_eq!(player.timeline.position().time_at(player.start + millis(5000)), nanos(199 * MS));
-    assert_eq!(player.at(5001), (vec!["skipped 9800".into(), "m1".into()], player.wake_at(5041)));
-    assert_eq!(player.timeline.position().skips_to, None);
-}
-
-#[test]
-fn also_the_silence_at_the_end_of_the_range_and_the_one_after_a_seek() {
-    let mut player = player_with(&[0, 40], |options| {
-        options.range.end = nanos(60_000 * MS);
-        options.skip_gaps = Some(millis(100));
-    });
-    player.at(0);
-    player.at(40);
-    assert_eq!(player.at(140).0, ["skipped 59860", "ended"]);
-    player.command(Command::Seek(nanos(30_000 * MS)), 1000);
-    player.command(Command::Play, 1000);
-    assert_eq!(player.at(1000).0, ["state 0,1"]);
-    assert_eq!(player.at(1099).0, [""; 0]);
-    assert_eq!(player.at(1100).0, ["skipped 29900", "ended"]);
-}
-
-#[test]
 fn as_fast_as_it_goes_nothing_is_waited_for() {
     let mut player = player_with(&[0, 10_000, 20_000], |options| options.rate = Rate::MAX);
     assert_eq!(player.at(1).0, ["m0", "m1", "m2", "ended"]);
@@ -600,124 +486,6 @@ fn time_stands_while_those_who_listen_take_no_more() {
     assert_eq!(player.timeline.position().state, State::Buffering);
     assert_eq!(player.timeline.position().time_at(player.start + millis(900)), nanos(30 * MS));
     assert_eq!(player.at(1000), (vec![], player.wake_at(1010)));
-}
-
-#[test]
-fn steps_that_come_faster_than_they_are_played_add_up() {
-    let mut player = Player::new(&[1000, 1010, 1020, 1030], 1.0, Repeat::Times(1));
-    player.command(Command::Pause, 0);
-    player.timeline.feed.hiccups = vec![true];
-    player.command(Command::Step(1), 0);
-    assert_eq!(player.at(0), (vec![], Wake::Fed));
-    player.command(Command::Step(2), 1);
-    assert_eq!(player.at(1).0, ["m0", "m1", "m2"]);
-    assert_eq!(player.timeline.position().stepped, 3);
-}
-
-#[test]
-fn steps_that_follow_on_a_step_back_add_up_as_well() {
-    let mut player = Player::new(&[1000, 1010, 1020, 1030, 1040, 1050, 1060], 1.0, Repeat::Times(1));
-    player.at(0);
-    assert_eq!(player.at(10).0, ["m1"]);
-    player.command(Command::StepBack, 10);
-    player.command(Command::Step(2), 10);
-    player.command(Command::Step(3), 10);
-    assert_eq!(
-        player.at(10),
-        (["to 1000", "state 0", "m1", "m2", "m3", "m4", "m5"].map(String::from).to_vec(), Wake::Commanded)
-    );
-    assert_eq!(player.timeline.position().stepped, 5);
-}
-
-#[test]
-fn a_seek_while_a_step_back_is_looked_for_goes_on_as_playback_would() {
-    let mut player = Player::new(&[1000, 1010, 1020], 1.0, Repeat::Times(1));
-    player.at(15);
-    player.command(Command::StepBack, 15);
-    player.command(Command::Play, 15);
-    player.command(Command::Seek(nanos(1020 * MS)), 15);
-    assert_eq!(player.at(15).0, ["state 0,1", "m2", "ended"]);
-}
-
-#[test]
-fn who_stops_while_a_step_back_is_looked_for_sees_no_older_state() {
-    let mut player = Player::new(&[1000, 1010, 1020], 1.0, Repeat::Times(1));
-    player.at(15);
-    player.timeline.feed.hiccups = vec![true, true];
-    player.command(Command::StepBack, 15);
-    assert_eq!(player.at(15).0, [""; 0]);
-    assert_eq!(player.command(Command::Stop, 16), ["ended"]);
-    assert_eq!(player.at(17).0, [""; 0]);
-    // What follows a new start is the state there.
-    player.command(Command::Play, 20);
-    assert_eq!(player.at(20).0, ["m0"]);
-}
-
-#[test]
-fn a_new_rate_does_not_start_a_gap_anew() {
-    let mut player = player_with(&[1000, 1010], |options| {
-        options.repeat = Repeat::Times(2);
-        options.loop_gap = millis(100);
-    });
-    player.at(0);
-    assert_eq!(player.at(10).0, ["m1"]);
-    player.at(60);
-    player.command(Command::SetRate(Rate::new(0.5).unwrap()), 60);
-    // Half of the gap is over, and the rest takes twice as long.
-    assert_eq!(player.at(159).0, [""; 0]);
-    assert_eq!(player.at(160).0, ["back to 1000", "m0"]);
-}
-
-/// A player of two passes in the middle of the gap of 100 ms between them, at 60 ms.
-fn in_the_middle_of_the_gap() -> Player {
-    let mut player = player_with(&[1000, 1010], |options| {
-        options.repeat = Repeat::Times(2);
-        options.loop_gap = millis(100);
-    });
-    player.at(0);
-    assert_eq!(player.at(10).0, ["m1"]);
-    assert_eq!(player.at(60).0, [""; 0]);
-    player
-}
-
-#[test]
-fn who_pauses_in_a_gap_waits_only_for_the_rest_of_it() {
-    let mut player = in_the_middle_of_the_gap();
-    player.command(Command::Pause, 60);
-    assert_eq!(player.at(500).0, [""; 0]);
-    player.command(Command::Pause, 500);
-    let at = player.start + millis(500);
-    assert_eq!(player.timeline.position().time_at(at), nanos(1010 * MS));
-    player.command(Command::Play, 1000);
-    assert_eq!(player.at(1000).0, [""; 0]);
-    assert_eq!(player.at(1049).0, [""; 0]);
-    assert_eq!(player.at(1050).0, ["back to 1000", "m0"]);
-    assert_eq!(player.at(1060).0, ["m1", "ended"]);
-}
-
-#[test]
-fn a_gap_goes_on_where_it_was_when_those_who_listen_take_more_again() {
-    let mut player = in_the_middle_of_the_gap();
-    player.timeline.hold(player.start + millis(60));
-    assert_eq!(player.at(1000).0, [""; 0]);
-    assert_eq!(player.at(1020).0, [""; 0]);
-    // Held again, and also sped up before it goes on.
-    player.timeline.hold(player.start + millis(1020));
-    player.command(Command::SetRate(Rate::new(2.0).unwrap()), 2000);
-    assert_eq!(player.at(3000).0, [""; 0]);
-    assert_eq!(player.at(3014).0, [""; 0]);
-    assert_eq!(player.at(3015).0, ["back to 1000", "m0"]);
-}
-
-#[test]
-fn who_goes_elsewhere_from_a_gap_waits_for_the_next_one_as_a_whole() {
-    let mut player = in_the_middle_of_the_gap();
-    player.command(Command::Pause, 60);
-    player.command(Command::Seek(nanos(1010 * MS)), 60);
-    player.command(Command::Play, 100);
-    assert_eq!(player.at(100).0, ["state 0", "m1"]);
-    assert_eq!(player.at(199).0, [""; 0]);
-    assert_eq!(player.at(200).0, ["back to 1000", "m0"]);
 }
 
 #[test]
