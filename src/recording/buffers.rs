@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -16,9 +16,11 @@ use memmap2::MmapMut;
 /// so that chunks of about the same size fit into the same buffers.
 const UNIT: usize = 64 * 1024;
 
-/// How many bytes of fresh memory are asked for at once. Meanwhile no other thread can give memory back.
-#[cfg(target_os = "linux")]
-const POPULATE: usize = 1024 * 1024;
+/// From this size on, fresh memory is mapped for several buffers, up to `ROW` bytes in all. They lie side by side then, as
+/// a rule, so that the system can use huge pages for them whatever their size: after it did something else, finding
+/// memory in many small pages takes the processor longer than copying it. What is mapped costs nothing before it is used.
+const IN_A_ROW: usize = 512 * 1024;
+const ROW: usize = 32 * 1024 * 1024;
 
 /// How many bytes are kept for later.
 const IDLE_BYTES: usize = 8 * 1024 * 1024;
@@ -35,11 +37,14 @@ struct Shared {
     giver: OnceLock<Option<Sender<Vec<Block>>>>,
 }
 
-/// The buffers that nobody uses now, those that came back last at the end.
+/// The buffers that nobody uses now.
 #[derive(Default)]
 struct Idle {
+    /// Those that came back last at the end.
     buffers: VecDeque<Block>,
     bytes: usize,
+    /// What is left of the last row, and was never used.
+    fresh: Vec<Block>,
 }
 
 /// There is not enough memory.
@@ -53,7 +58,11 @@ enum Block {
     Small(Vec<u8>),
     /// The system's own pages, which it has back at once when they are no longer used. What is freed between other
     /// things stays with an allocator, and a server that runs for weeks would have more and more of that.
-    Pages(MmapMut),
+    Pages {
+        memory: MmapMut,
+        /// For how many bytes at the front the system was asked to give pages.
+        populated: usize,
+    },
 }
 
 /// Memory with something in its front. As a slice it is that.
@@ -64,15 +73,50 @@ pub struct Buffer {
 }
 
 impl Buffers {
+    /// A buffer without room.
+    pub fn empty(&self) -> Buffer {
+        Buffer { memory: Block::default(), filled: 0, home: self.clone() }
+    }
+
     /// A buffer with room for so many bytes, and perhaps for more.
     ///
     /// # Errors
     /// Where there is not enough memory.
     pub fn take(&self, bytes: usize) -> Result<Buffer, NoMemory> {
-        let memory = self.lock().find(bytes).unwrap_or_default();
-        let mut buffer = Buffer { memory, filled: 0, home: self.clone() };
-        buffer.grow(bytes)?;
-        Ok(buffer)
+        Ok(Buffer { memory: self.block(bytes)?, filled: 0, home: self.clone() })
+    }
+
+    fn block(&self, bytes: usize) -> Result<Block, NoMemory> {
+        let found = self.lock().find(bytes);
+        let mut block = match found {
+            Some(block) => block,
+            None if bytes >= IN_A_ROW => self.start_row(bytes)?,
+            None => Block::new(bytes)?,
+        };
+        block.populate(bytes);
+        Ok(block)
+    }
+
+    /// A block of a new row. The others are for who needs one like it.
+    fn start_row(&self, bytes: usize) -> Result<Block, NoMemory> {
+        let first = Block::new(bytes)?;
+        let others = 1..ROW / first.len();
+        let mut fresh = vec![first];
+        fresh.extend(others.map_while(|_| Block::new(bytes).ok()));
+        // Huge pages end somewhere in the outermost ones.
+        let block = fresh.swap_remove(fresh.len() / 2);
+        let before = std::mem::replace(&mut self.lock().fresh, fresh);
+        // Not under the lock, since the system takes a while for that.
+        drop(before);
+        Ok(block)
+    }
+
+    /// Keeps a block for later.
+    fn put(&self, block: Block) {
+        if block.len() >= UNIT {
+            let too_much = self.lock().keep(block);
+            self.give_back(too_much);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
@@ -100,11 +144,16 @@ impl Buffers {
 impl Idle {
     /// One that is large enough, but not so large that it would be wasted, and still warm if possible.
     fn find(&mut self, bytes: usize) -> Option<Block> {
+        if bytes < UNIT {
+            return None;
+        }
         let fits = |buffer: &Block| buffer.len() >= bytes && buffer.len() / 2 <= bytes;
-        let place = self.buffers.iter().rposition(fits).filter(|_| bytes >= UNIT)?;
-        let buffer = self.buffers.remove(place)?;
-        self.bytes -= buffer.len();
-        Some(buffer)
+        if let Some(place) = self.buffers.iter().rposition(fits) {
+            let buffer = self.buffers.remove(place)?;
+            self.bytes -= buffer.len();
+            return Some(buffer);
+        }
+        self.fresh.pop_if(|buffer| fits(buffer))
     }
 
     /// Keeps a buffer for later. Gives those that are too much.
@@ -130,23 +179,52 @@ impl Block {
     fn new(bytes: usize) -> Result<Self, NoMemory> {
         if bytes >= UNIT {
             let room = bytes.checked_next_multiple_of(UNIT).ok_or(NoMemory)?;
-            let pages = MmapMut::map_anon(room).map_err(|_| NoMemory)?;
-            // What will be used, all at once: a page fault for each page takes twice as long. Where the system can't do
-            // that, they come one by one.
-            #[cfg(target_os = "linux")]
-            for start in (0..bytes).step_by(POPULATE) {
-                pages
-                    .advise_range(Advice::PopulateWrite, start, POPULATE.min(bytes - start))
-                    .unwrap_or_default();
+            let memory = MmapMut::map_anon(room).map_err(|_| NoMemory)?;
+            if room >= IN_A_ROW {
+                use_huge_pages(&memory);
             }
-            return Ok(Block::Pages(pages));
+            return Ok(Block::Pages { memory, populated: 0 });
         }
         let mut memory = Vec::new();
         memory.try_reserve_exact(bytes).map_err(|_| NoMemory)?;
         memory.resize(bytes, 0);
         Ok(Block::Small(memory))
     }
+
+    /// Has the system give pages for so many bytes at the front that it has not given yet.
+    fn populate(&mut self, bytes: usize) {
+        if let Block::Pages { memory, populated } = self
+            && bytes > *populated
+        {
+            give_pages(memory, *populated..bytes);
+            *populated = bytes;
+        }
+    }
 }
+
+/// Where the system has no huge pages, or none left, small ones have to do.
+#[cfg(target_os = "linux")]
+fn use_huge_pages(memory: &MmapMut) {
+    memory.advise(Advice::HugePage).unwrap_or_default();
+}
+
+#[cfg(not(target_os = "linux"))]
+fn use_huge_pages(_: &MmapMut) {}
+
+/// Has the system give pages for a part of fresh memory, all at once: a page fault for each of them takes twice as long.
+/// Where the system can't do that, they come one by one.
+#[cfg(target_os = "linux")]
+fn give_pages(memory: &MmapMut, part: Range<usize>) {
+    /// In so many bytes at once. Meanwhile no other thread can give memory back.
+    const STEP: usize = 1024 * 1024;
+    let end = part.end;
+    for start in part.step_by(STEP) {
+        memory.advise_range(Advice::PopulateWrite, start, STEP.min(end - start)).unwrap_or_default();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_pages(_: &MmapMut, _: Range<usize>) {}
 
 impl Default for Block {
     fn default() -> Self {
@@ -160,7 +238,7 @@ impl Deref for Block {
     fn deref(&self) -> &[u8] {
         match self {
             Block::Small(memory) => memory,
-            Block::Pages(memory) => memory,
+            Block::Pages { memory, .. } => memory,
         }
     }
 }
@@ -169,7 +247,7 @@ impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
         match self {
             Block::Small(memory) => memory,
-            Block::Pages(memory) => memory,
+            Block::Pages { memory, .. } => memory,
         }
     }
 }
@@ -186,9 +264,9 @@ impl Buffer {
     /// Where there is not enough memory.
     pub fn grow(&mut self, room: usize) -> Result<(), NoMemory> {
         if room > self.memory.len() {
-            let mut memory = Block::new(room)?;
+            let mut memory = self.home.block(room)?;
             memory[..self.filled].copy_from_slice(self);
-            self.memory = memory;
+            self.home.put(std::mem::replace(&mut self.memory, memory));
         }
         Ok(())
     }
@@ -239,11 +317,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        if memory.len() >= UNIT {
-            let too_much = self.home.lock().keep(memory);
-            self.home.give_back(too_much);
-        }
+        self.home.put(std::mem::take(&mut self.memory));
     }
 }
 
@@ -286,6 +360,30 @@ mod tests {
         assert_eq!(buffers.take(10).unwrap().room(), 10);
         drop(buffers.take(IDLE_BYTES + 1).unwrap());
         assert!(buffers.lock().bytes <= IDLE_BYTES);
+    }
+
+    #[test]
+    fn large_buffers_come_in_rows_of_which_only_what_is_used_costs_memory() {
+        let buffers = Buffers::default();
+        let in_row = ROW / IN_A_ROW;
+        let first = buffers.take(IN_A_ROW).unwrap();
+        let fresh = |buffers: &Buffers| buffers.lock().fresh.len();
+        assert_eq!(fresh(&buffers), in_row - 1);
+        assert!(buffers.lock().fresh.iter().all(|block| matches!(block, Block::Pages { populated: 0, .. })));
+        // A little smaller: the next one of the row.
+        let second = buffers.take(IN_A_ROW - 7).unwrap();
+        assert_eq!((second.room(), fresh(&buffers)), (IN_A_ROW, in_row - 2));
+        // What was used already is used before what was not.
+        let place = first.as_ptr();
+        drop(first);
+        assert_eq!((buffers.take(IN_A_ROW).unwrap().as_ptr(), fresh(&buffers)), (place, in_row - 2));
+        // Larger ones begin a row of their own, and those that are as large as a row have none.
+        let larger = buffers.take(ROW / 3).unwrap();
+        assert_eq!((larger.room(), fresh(&buffers)), ((ROW / 3).next_multiple_of(UNIT), 1));
+        drop(buffers.take(ROW + 1).unwrap());
+        assert_eq!(fresh(&buffers), 0);
+        // The row lasts for as long as one of its buffers.
+        assert!(second.memory.iter().all(|&byte| byte == 0));
     }
 
     #[test]

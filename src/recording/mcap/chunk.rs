@@ -307,13 +307,14 @@ pub struct SpanLoader {
     source: Arc<dyn Source>,
     unpacker: Unpacker,
     /// Where compressed chunks are read to; kept from one to the next.
-    packed: Vec<u8>,
+    packed: Buffer,
 }
 
 impl SpanLoader {
     /// Loads from `source` into `buffers`; refuses chunks that are larger than `limit` bytes.
     pub fn new(source: Arc<dyn Source>, limit: u64, buffers: Buffers) -> Self {
-        SpanLoader { source, unpacker: Unpacker::new(limit, buffers), packed: Vec::new() }
+        let packed = buffers.empty();
+        SpanLoader { source, unpacker: Unpacker::new(limit, buffers), packed }
     }
 
     /// The records of a span, one after the other, checked against the chunk's size and CRC.
@@ -357,10 +358,9 @@ impl SpanLoader {
 
     fn load_packed(&mut self, offset: u64, length: u64) -> Result<Bytes, Damage> {
         let length = self.bounded(offset, length)?;
-        if self.packed.len() < length {
-            self.packed.resize(length, 0);
-        }
-        let record = &mut self.packed[..length];
+        let no_memory = |_: NoMemory| Damage::NoMemory { size: length as u64 };
+        self.packed.grow(length).map_err(no_memory)?;
+        let record = &mut self.packed.memory()[..length];
         self.source.read_exact_at(record, offset).map_err(Damage::Io)?;
         let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
         Ok(self.unpacker.unpack(content, Extent::Whole)?.into_bytes())
