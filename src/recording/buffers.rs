@@ -16,11 +16,16 @@ use memmap2::MmapMut;
 /// so that chunks of about the same size fit into the same buffers.
 const UNIT: usize = 64 * 1024;
 
-/// From this size on, fresh memory is mapped for several buffers, up to `ROW` bytes in all. They lie side by side then, as
-/// a rule, so that the system can use huge pages for them whatever their size: after it did something else, finding
-/// memory in many small pages takes the processor longer than copying it. What is mapped costs nothing before it is used.
-const IN_A_ROW: usize = 512 * 1024;
+/// From this size on, fresh memory is mapped for several buffers, as many as `ROW` bytes are enough for. They lie side by
+/// side then, as a rule, so that the system can use huge pages for them whatever their size: after it did something else,
+/// finding memory in many small pages takes the processor longer than copying it. What is mapped and not used takes no
+/// memory but for the rest of such a page.
+const IN_A_ROW: usize = if cfg!(target_os = "linux") { 512 * 1024 } else { usize::MAX };
 const ROW: usize = 32 * 1024 * 1024;
+
+/// How many bytes are kept mapped that were never used: two rows, since what is read and what it is unpacked to differ in
+/// size.
+const FRESH_BYTES: usize = 2 * ROW;
 
 /// How many bytes are kept for later.
 const IDLE_BYTES: usize = 8 * 1024 * 1024;
@@ -43,8 +48,8 @@ struct Idle {
     /// Those that came back last at the end.
     buffers: VecDeque<Block>,
     bytes: usize,
-    /// What is left of the last row, and was never used.
-    fresh: Vec<Block>,
+    /// What is left of the last rows, and was never used.
+    fresh: VecDeque<Block>,
 }
 
 /// There is not enough memory.
@@ -56,8 +61,9 @@ pub struct NoMemory;
 enum Block {
     /// The allocator's.
     Small(Vec<u8>),
-    /// The system's own pages, which it has back at once when they are no longer used. What is freed between other
-    /// things stays with an allocator, and a server that runs for weeks would have more and more of that.
+    /// The system's own pages, which it has back when they are no longer used; huge ones, when all of them is unused or
+    /// memory is short. What is freed between other things stays with an allocator, and a server that runs for weeks
+    /// would have more and more of that.
     Pages {
         memory: MmapMut,
         /// For how many bytes at the front the system was asked to give pages.
@@ -73,11 +79,6 @@ pub struct Buffer {
 }
 
 impl Buffers {
-    /// A buffer without room.
-    pub fn empty(&self) -> Buffer {
-        Buffer { memory: Block::default(), filled: 0, home: self.clone() }
-    }
-
     /// A buffer with room for so many bytes, and perhaps for more.
     ///
     /// # Errors
@@ -90,24 +91,29 @@ impl Buffers {
         let found = self.lock().find(bytes);
         let mut block = match found {
             Some(block) => block,
-            None if bytes >= IN_A_ROW => self.start_row(bytes)?,
-            None => Block::new(bytes)?,
+            None => self.fresh_block(bytes)?,
         };
         block.populate(bytes);
         Ok(block)
     }
 
+    fn fresh_block(&self, bytes: usize) -> Result<Block, NoMemory> {
+        let block = if bytes >= IN_A_ROW { self.start_row(bytes) } else { Block::new(bytes) };
+        block.or_else(|NoMemory| {
+            let unused = std::mem::take(&mut *self.lock());
+            drop(unused);
+            Block::new(bytes)
+        })
+    }
+
     /// A block of a new row. The others are for who needs one like it.
     fn start_row(&self, bytes: usize) -> Result<Block, NoMemory> {
-        let first = Block::new(bytes)?;
-        let others = 1..ROW / first.len();
-        let mut fresh = vec![first];
-        fresh.extend(others.map_while(|_| Block::new(bytes).ok()));
-        // Huge pages end somewhere in the outermost ones.
-        let block = fresh.swap_remove(fresh.len() / 2);
-        let before = std::mem::replace(&mut self.lock().fresh, fresh);
-        // Not under the lock, since the system takes a while for that.
-        drop(before);
+        let block = Block::new(bytes)?;
+        let others = 1..ROW / block.len();
+        // All or none: the last one that there is memory for is needed elsewhere.
+        let others: Result<Vec<Block>, NoMemory> = others.map(|_| Block::new(bytes)).collect();
+        let too_much = self.lock().keep_fresh(others.unwrap_or_default());
+        self.give_back(too_much);
         Ok(block)
     }
 
@@ -153,7 +159,23 @@ impl Idle {
             self.bytes -= buffer.len();
             return Some(buffer);
         }
-        self.fresh.pop_if(|buffer| fits(buffer))
+        let place = self.fresh.iter().rposition(fits)?;
+        self.fresh.remove(place)
+    }
+
+    /// Keeps the blocks of a row, in the order in which they were mapped. Gives those that are too much.
+    fn keep_fresh(&mut self, row: Vec<Block>) -> Vec<Block> {
+        // The next one to be used is the neighbour of the one that is used already.
+        self.fresh.extend(row.into_iter().rev());
+        let mut bytes: usize = self.fresh.iter().map(|block| block.len()).sum();
+        let mut too_much = Vec::new();
+        while bytes > FRESH_BYTES
+            && let Some(oldest) = self.fresh.pop_front()
+        {
+            bytes -= oldest.len();
+            too_much.push(oldest);
+        }
+        too_much
     }
 
     /// Keeps a buffer for later. Gives those that are too much.
@@ -191,7 +213,7 @@ impl Block {
         Ok(Block::Small(memory))
     }
 
-    /// Has the system give pages for so many bytes at the front that it has not given yet.
+    /// Asks the system to give pages for so many bytes at the front, as far as it was not asked before.
     fn populate(&mut self, bytes: usize) {
         if let Block::Pages { memory, populated } = self
             && bytes > *populated
@@ -362,28 +384,55 @@ mod tests {
         assert!(buffers.lock().bytes <= IDLE_BYTES);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
-    fn large_buffers_come_in_rows_of_which_only_what_is_used_costs_memory() {
+    fn large_buffers_come_in_rows() {
         let buffers = Buffers::default();
-        let in_row = ROW / IN_A_ROW;
-        let first = buffers.take(IN_A_ROW).unwrap();
         let fresh = |buffers: &Buffers| buffers.lock().fresh.len();
+        let in_row = ROW / IN_A_ROW;
+        let mut first = buffers.take(IN_A_ROW).unwrap();
         assert_eq!(fresh(&buffers), in_row - 1);
-        assert!(buffers.lock().fresh.iter().all(|block| matches!(block, Block::Pages { populated: 0, .. })));
-        // A little smaller: the next one of the row.
+        first.append(b"something").unwrap();
+        // A little smaller: the next one of the row, which has nothing of the others.
         let second = buffers.take(IN_A_ROW - 7).unwrap();
         assert_eq!((second.room(), fresh(&buffers)), (IN_A_ROW, in_row - 2));
+        assert!(second.memory.iter().all(|&byte| byte == 0));
         // What was used already is used before what was not.
         let place = first.as_ptr();
         drop(first);
         assert_eq!((buffers.take(IN_A_ROW).unwrap().as_ptr(), fresh(&buffers)), (place, in_row - 2));
-        // Larger ones begin a row of their own, and those that are as large as a row have none.
-        let larger = buffers.take(ROW / 3).unwrap();
-        assert_eq!((larger.room(), fresh(&buffers)), ((ROW / 3).next_multiple_of(UNIT), 1));
-        drop(buffers.take(ROW + 1).unwrap());
-        assert_eq!(fresh(&buffers), 0);
-        // The row lasts for as long as one of its buffers.
-        assert!(second.memory.iter().all(|&byte| byte == 0));
+        // Larger ones have a row of their own beside it, and those that are larger than half a row have none.
+        let larger = buffers.take(ROW / 4).unwrap();
+        assert_eq!((larger.room(), fresh(&buffers)), (ROW / 4, in_row - 2 + 3));
+        drop(buffers.take(ROW / 2 + 1).unwrap());
+        assert_eq!(fresh(&buffers), in_row - 2 + 3);
+        // The oldest are given up where it becomes too much.
+        let _other = buffers.take(ROW / 16).unwrap();
+        let sizes: Vec<usize> = buffers.lock().fresh.iter().map(|block| block.len()).collect();
+        let count = |size: usize| sizes.iter().filter(|&&other| other == size).count();
+        assert_eq!((count(ROW / 4), count(ROW / 16)), (3, 15));
+        assert_eq!(count(IN_A_ROW), (FRESH_BYTES - 3 * ROW / 4 - 15 * ROW / 16) / IN_A_ROW);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn huge_pages_are_asked_for() {
+        if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+            println!("skipped: this system has no huge pages");
+            return;
+        }
+        let buffers = Buffers::default();
+        let buffer = buffers.take(IN_A_ROW).unwrap();
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut holds = false;
+        let flags = maps.lines().find_map(|line| {
+            if let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) {
+                let [from, to] = [from, to].map(|place| usize::from_str_radix(place, 16));
+                holds = (from.unwrap()..to.unwrap()).contains(&buffer.memory.as_ptr().addr());
+            }
+            line.strip_prefix("VmFlags:").filter(|_| holds)
+        });
+        assert!(flags.unwrap().split(' ').any(|flag| flag == "hg"), "{flags:?}");
     }
 
     #[test]

@@ -145,15 +145,6 @@ impl Deref for Unpacked<'_> {
     }
 }
 
-impl Unpacked<'_> {
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Unpacked::Plain(bytes) => Bytes::copy_from_slice(bytes),
-            Unpacked::Own(buffer) => buffer.share(),
-        }
-    }
-}
-
 impl Unpacker {
     /// Refuses what is larger than `limit` bytes, packed or unpacked. Unpacks into `buffers`.
     pub fn new(limit: u64, buffers: Buffers) -> Self {
@@ -306,35 +297,27 @@ fn check(unpacked: &[u8], claimed: u64, crc: u32) -> Result<(), Damage> {
 pub struct SpanLoader {
     source: Arc<dyn Source>,
     unpacker: Unpacker,
-    /// Where compressed chunks are read to; kept from one to the next.
-    packed: Buffer,
 }
 
 impl SpanLoader {
     /// Loads from `source` into `buffers`; refuses chunks that are larger than `limit` bytes.
     pub fn new(source: Arc<dyn Source>, limit: u64, buffers: Buffers) -> Self {
-        let packed = buffers.empty();
-        SpanLoader { source, unpacker: Unpacker::new(limit, buffers), packed }
+        SpanLoader { source, unpacker: Unpacker::new(limit, buffers) }
     }
 
     /// The records of a span, one after the other, checked against the chunk's size and CRC.
     pub fn load(&mut self, span: &Span) -> Result<Bytes, Damage> {
-        match span.kind {
-            SpanKind::Loose => self.read(span.offset, span.length),
-            SpanKind::CutChunk => {
-                let record = self.read(span.offset, span.length)?;
-                let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
-                Ok(self.unpacker.unpack(content, Extent::Front)?.into_bytes())
-            }
-            SpanKind::Chunk { plain } => {
-                let length = self.chunk_length(span)?;
-                if plain {
-                    self.load_plain(span.offset, length)
-                } else {
-                    self.load_packed(span.offset, length)
-                }
-            }
-        }
+        let length = match span.kind {
+            SpanKind::Loose => return self.read(span.offset, span.length),
+            SpanKind::CutChunk => span.length,
+            SpanKind::Chunk => self.chunk_length(span)?,
+        };
+        let record = self.read(span.offset, length)?;
+        let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
+        Ok(match self.unpacker.unpack(content, span.kind.extent())? {
+            Unpacked::Plain(part) => record.slice_ref(part),
+            Unpacked::Own(unpacked) => unpacked.share(),
+        })
     }
 
     /// The chunk's own length with its frame, which counts where the index tells another.
@@ -347,28 +330,13 @@ impl SpanLoader {
         }
     }
 
-    fn load_plain(&mut self, offset: u64, length: u64) -> Result<Bytes, Damage> {
-        let record = self.read(offset, length)?;
-        let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
-        Ok(match self.unpacker.unpack(content, Extent::Whole)? {
-            Unpacked::Plain(part) => record.slice_ref(part),
-            Unpacked::Own(unpacked) => unpacked.share(),
-        })
-    }
-
-    fn load_packed(&mut self, offset: u64, length: u64) -> Result<Bytes, Damage> {
-        let length = self.bounded(offset, length)?;
-        let no_memory = |_: NoMemory| Damage::NoMemory { size: length as u64 };
-        self.packed.grow(length).map_err(no_memory)?;
-        let record = &mut self.packed.memory()[..length];
-        self.source.read_exact_at(record, offset).map_err(Damage::Io)?;
-        let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
-        Ok(self.unpacker.unpack(content, Extent::Whole)?.into_bytes())
-    }
-
     fn read(&self, offset: u64, length: u64) -> Result<Bytes, Damage> {
         let length = self.bounded(offset, length)?;
-        self.source.read_into(&self.unpacker.buffers, offset, length).map_err(Damage::Io)
+        let read = self.source.read_into(&self.unpacker.buffers, offset, length);
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => Damage::NoMemory { size: length as u64 },
+            _ => Damage::Io(error),
+        })
     }
 
     /// Checks a length against the file and the limit before memory is taken for it.

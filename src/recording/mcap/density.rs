@@ -27,10 +27,7 @@ pub fn count(shared: &Shared, routes: &Routes, density: &mut Density, cancelled:
 
 /// Counts by the span's message indexes. `None` where there are none, or they can't be right.
 fn count_indexed(shared: &Shared, routes: &Routes, span: &Span, density: &mut Density) -> Option<()> {
-    if !matches!(span.kind, SpanKind::Chunk { .. })
-        || span.index_length == 0
-        || span.index_length > INDEX_LIMIT
-    {
+    if span.kind != SpanKind::Chunk || span.index_length == 0 || span.index_length > INDEX_LIMIT {
         return None;
     }
     let length = usize::try_from(span.index_length).ok()?;

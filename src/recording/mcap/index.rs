@@ -34,8 +34,8 @@ pub struct Span {
 /// What a [`Span`] is made of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SpanKind {
-    /// One chunk record. `plain`: not compressed.
-    Chunk { plain: bool },
+    /// One chunk record.
+    Chunk,
     /// The front of a chunk record that the end of the file cuts off.
     CutChunk,
     /// Records one after the other, among them messages.

@@ -10,7 +10,7 @@ use ::mcap::MAGIC;
 use ::mcap::records::op;
 
 use super::CRC;
-use super::chunk::{Damage, Extent, Unpacked, Unpacker};
+use super::chunk::{Damage, Extent, Unpacker};
 use super::fields::{FRAME, frame};
 use super::findings::counted;
 use super::found::{DataEnd, End, Found, skipped};
@@ -226,8 +226,7 @@ impl<'a> Walk<'a> {
     fn take_indexed(&mut self, entry: &ChunkEntry, channels: ChannelSet) {
         self.found.jumped += 1;
         self.found.totals.add(&entry.compression, entry.compressed, entry.uncompressed);
-        let plain = matches!(&*entry.compression, "" | "none");
-        if !plain && !matches!(&*entry.compression, "lz4" | "zstd") {
+        if !matches!(&*entry.compression, "" | "none" | "lz4" | "zstd") {
             return self.found.add_unknown(&entry.compression, entry.offset);
         }
         self.found.push(Span {
@@ -239,7 +238,7 @@ impl<'a> Walk<'a> {
             index_length: entry.index_length,
             messages: None,
             channels,
-            kind: SpanKind::Chunk { plain },
+            kind: SpanKind::Chunk,
         });
     }
 
@@ -325,13 +324,12 @@ impl<'a> Walk<'a> {
             let records = self.unpacker.unpack(content, Extent::Whole)?;
             let scanned = scan_records(&records, Extent::Whole, &mut self.tally)?;
             self.found.define(&records, &scanned, at);
-            let plain = matches!(records, Unpacked::Plain(_));
-            Ok((scanned, records.len() as u64, plain))
+            Ok((scanned, records.len() as u64))
         });
         self.found.read += 1;
         match scanned {
-            Ok((scanned, size, plain)) => {
-                let kind = SpanKind::Chunk { plain };
+            Ok((scanned, size)) => {
+                let kind = SpanKind::Chunk;
                 self.found.take_scanned(&scanned, &self.tally, at, FRAME + length, size, kind);
             }
             Err(Damage::Compression(name)) => self.found.add_unknown(&name, at),
