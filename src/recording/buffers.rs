@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
+#[cfg(target_os = "linux")]
+use std::sync::LazyLock;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -19,11 +21,14 @@ const UNIT: usize = 64 * 1024;
 /// From this size on, fresh memory is mapped for several buffers, as many as `ROW` bytes are enough for. They lie side by
 /// side then, as a rule, so that the system can use huge pages for them whatever their size: after it did something else,
 /// finding memory in many small pages takes the processor longer than copying it. What is mapped and not used takes no
-/// memory but for the rest of such a page.
-const IN_A_ROW: usize = if cfg!(target_os = "linux") { 512 * 1024 } else { usize::MAX };
+/// memory but for the rest of such a page. Huge ones of more than `HUGE_PAGE` bytes, as some machines have, would waste
+/// too much.
+const IN_A_ROW: usize = 512 * 1024;
 const ROW: usize = 32 * 1024 * 1024;
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
-/// How many bytes are kept mapped that were never used: two rows, since what is read and what it is unpacked to differ in
+/// How many bytes at the most are kept mapped that were never used: two rows, since what is read and what it is unpacked to differ in
 /// size.
 const FRESH_BYTES: usize = 2 * ROW;
 
@@ -98,7 +103,8 @@ impl Buffers {
     }
 
     fn fresh_block(&self, bytes: usize) -> Result<Block, NoMemory> {
-        let block = if bytes >= IN_A_ROW { self.start_row(bytes) } else { Block::new(bytes) };
+        let in_a_row = cfg!(target_os = "linux") && bytes >= IN_A_ROW;
+        let block = if in_a_row { self.start_row(bytes) } else { Block::new(bytes) };
         block.or_else(|NoMemory| {
             let unused = std::mem::take(&mut *self.lock());
             drop(unused);
@@ -153,14 +159,12 @@ impl Idle {
         if bytes < UNIT {
             return None;
         }
-        let fits = |buffer: &Block| buffer.len() >= bytes && buffer.len() / 2 <= bytes;
-        if let Some(place) = self.buffers.iter().rposition(fits) {
+        if let Some(place) = fitting(&self.buffers, bytes) {
             let buffer = self.buffers.remove(place)?;
             self.bytes -= buffer.len();
             return Some(buffer);
         }
-        let place = self.fresh.iter().rposition(fits)?;
-        self.fresh.remove(place)
+        self.fresh.remove(fitting(&self.fresh, bytes)?)
     }
 
     /// Keeps the blocks of a row, in the order in which they were mapped. Gives those that are too much.
@@ -196,13 +200,21 @@ impl Idle {
     }
 }
 
+/// Which block is the smallest that has room for so many bytes, and of those of a size the last one. None that is more
+/// than twice as large.
+fn fitting(blocks: &VecDeque<Block>, bytes: usize) -> Option<usize> {
+    let sizes = blocks.iter().map(|block| block.len()).enumerate().rev();
+    let fits = sizes.filter(|&(_, size)| size >= bytes && size / 2 <= bytes);
+    fits.min_by_key(|&(_, size)| size).map(|(place, _)| place)
+}
+
 impl Block {
     /// With room for so many bytes, and perhaps for more.
     fn new(bytes: usize) -> Result<Self, NoMemory> {
         if bytes >= UNIT {
             let room = bytes.checked_next_multiple_of(UNIT).ok_or(NoMemory)?;
             let memory = MmapMut::map_anon(room).map_err(|_| NoMemory)?;
-            if room >= IN_A_ROW {
+            if bytes >= IN_A_ROW {
                 use_huge_pages(&memory);
             }
             return Ok(Block::Pages { memory, populated: 0 });
@@ -227,8 +239,17 @@ impl Block {
 /// Where the system has no huge pages, or none left, small ones have to do.
 #[cfg(target_os = "linux")]
 fn use_huge_pages(memory: &MmapMut) {
-    memory.advise(Advice::HugePage).unwrap_or_default();
+    if *HAS_HUGE_PAGES {
+        memory.advise(Advice::HugePage).unwrap_or_default();
+    }
 }
+
+/// Whether the system has huge pages of a useful size.
+#[cfg(target_os = "linux")]
+static HAS_HUGE_PAGES: LazyLock<bool> = LazyLock::new(|| {
+    let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    size.is_ok_and(|size| size.trim().parse().is_ok_and(|size: usize| size <= HUGE_PAGE))
+});
 
 #[cfg(not(target_os = "linux"))]
 fn use_huge_pages(_: &MmapMut) {}
@@ -392,6 +413,7 @@ mod tests {
         let in_row = ROW / IN_A_ROW;
         let mut first = buffers.take(IN_A_ROW).unwrap();
         assert_eq!(fresh(&buffers), in_row - 1);
+        assert!(buffers.lock().fresh.iter().all(|block| matches!(block, Block::Pages { populated: 0, .. })));
         first.append(b"something").unwrap();
         // A little smaller: the next one of the row, which has nothing of the others.
         let second = buffers.take(IN_A_ROW - 7).unwrap();
@@ -414,16 +436,37 @@ mod tests {
         assert_eq!(count(IN_A_ROW), (FRESH_BYTES - 3 * ROW / 4 - 15 * ROW / 16) / IN_A_ROW);
     }
 
+    #[test]
+    fn the_neighbour_of_what_is_used_comes_next_and_no_room_is_wasted() {
+        let row: Vec<Block> = (0..3).map(|_| Block::new(IN_A_ROW).unwrap()).collect();
+        let places: Vec<*const u8> = row.iter().map(|block| block.as_ptr()).collect();
+        let mut idle = Idle::default();
+        assert!(idle.keep_fresh(row).is_empty());
+        assert!(idle.keep(Block::new(2 * IN_A_ROW).unwrap()).is_empty());
+        let mut find = |bytes| idle.find(bytes).map(|block| (block.as_ptr(), block.len()));
+        assert_eq!(find(IN_A_ROW / 2 - 1), None);
+        assert_eq!(find(IN_A_ROW / 2), Some((places[0], IN_A_ROW)));
+        // What was used already, unless it is much too large.
+        assert_eq!(find(IN_A_ROW).unwrap().1, 2 * IN_A_ROW);
+        assert_eq!(find(IN_A_ROW).unwrap().0, places[1]);
+        // Of those that were used, the smallest that fits, and of these the last one.
+        let sizes = [4, 2, 3, 2, 4].map(|size| size * UNIT);
+        sizes.iter().for_each(|&size| drop(idle.keep(Block::new(size).unwrap())));
+        let last = idle.buffers[3].as_ptr();
+        assert_eq!(idle.find(2 * UNIT - 1).unwrap().as_ptr(), last);
+        assert_eq!(idle.find(2 * UNIT + 1).unwrap().len(), 3 * UNIT);
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn huge_pages_are_asked_for() {
-        if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
-            println!("skipped: this system has no huge pages");
+        let buffer = Buffers::default().take(IN_A_ROW).unwrap();
+        let Some(maps) = std::fs::read_to_string("/proc/self/smaps").ok().filter(|_| *HAS_HUGE_PAGES) else {
+            println!(
+                "skipped: this system has no huge pages of a useful size, or does not tell what it uses"
+            );
             return;
-        }
-        let buffers = Buffers::default();
-        let buffer = buffers.take(IN_A_ROW).unwrap();
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        };
         let mut holds = false;
         let flags = maps.lines().find_map(|line| {
             if let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) {

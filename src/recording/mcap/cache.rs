@@ -23,7 +23,7 @@ pub struct ChunkCache {
     state: Mutex<State>,
     /// Tells those who wait that a span is decoded, or that somebody failed to.
     decoded: Condvar,
-    /// What spans are decoded into.
+    /// What spans are read and decoded into.
     buffers: Buffers,
 }
 
@@ -53,7 +53,7 @@ impl ChunkCache {
         ChunkCache { limit, state: Mutex::default(), decoded: Condvar::new(), buffers: Buffers::default() }
     }
 
-    /// The memory that spans are decoded into, by all who share the cache.
+    /// The memory that spans are read and decoded into, by all who share the cache.
     pub fn buffers(&self) -> &Buffers {
         &self.buffers
     }

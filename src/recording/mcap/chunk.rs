@@ -315,6 +315,8 @@ impl SpanLoader {
         let record = self.read(span.offset, length)?;
         let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
         Ok(match self.unpacker.unpack(content, span.kind.extent())? {
+            // With more behind the records than there are records, these would keep all of that in memory.
+            Unpacked::Plain(part) if part.len() < record.len() / 2 => Bytes::copy_from_slice(part),
             Unpacked::Plain(part) => record.slice_ref(part),
             Unpacked::Own(unpacked) => unpacked.share(),
         })
@@ -332,11 +334,7 @@ impl SpanLoader {
 
     fn read(&self, offset: u64, length: u64) -> Result<Bytes, Damage> {
         let length = self.bounded(offset, length)?;
-        let read = self.source.read_into(&self.unpacker.buffers, offset, length);
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::OutOfMemory => Damage::NoMemory { size: length as u64 },
-            _ => Damage::Io(error),
-        })
+        self.source.read_into(&self.unpacker.buffers, offset, length).map_err(Damage::Io)
     }
 
     /// Checks a length against the file and the limit before memory is taken for it.

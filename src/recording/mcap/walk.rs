@@ -329,8 +329,8 @@ impl<'a> Walk<'a> {
         self.found.read += 1;
         match scanned {
             Ok((scanned, size)) => {
-                let kind = SpanKind::Chunk;
-                self.found.take_scanned(&scanned, &self.tally, at, FRAME + length, size, kind);
+                let length = FRAME + length;
+                self.found.take_scanned(&scanned, &self.tally, at, length, size, SpanKind::Chunk);
             }
             Err(Damage::Compression(name)) => self.found.add_unknown(&name, at),
             Err(damage) => self.damaged = Some((at, damage, 0)),
