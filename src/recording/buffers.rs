@@ -21,15 +21,15 @@ const UNIT: usize = 64 * 1024;
 /// From this size on, fresh memory is mapped for several buffers, as many as `ROW` bytes are enough for. They lie side by
 /// side then, as a rule, so that the system can use huge pages for them whatever their size: after it did something else,
 /// finding memory in many small pages takes the processor longer than copying it. What is mapped and not used takes no
-/// memory but for the rest of such a page. Huge ones of more than `HUGE_PAGE` bytes, as some machines have, would waste
-/// too much.
+/// memory but for the rest of such a page. Where huge ones have more than `HUGE_PAGE` bytes, too much would be wasted: there
+/// are no rows then.
 const IN_A_ROW: usize = 512 * 1024;
 const ROW: usize = 32 * 1024 * 1024;
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
-/// How many bytes at the most are kept mapped that were never used: two rows, since what is read and what it is unpacked to differ in
-/// size.
+/// How many bytes at the most are kept mapped that were never used: two rows, since what is read and what it is unpacked
+/// to differ in size.
 const FRESH_BYTES: usize = 2 * ROW;
 
 /// How many bytes are kept for later.
@@ -103,7 +103,7 @@ impl Buffers {
     }
 
     fn fresh_block(&self, bytes: usize) -> Result<Block, NoMemory> {
-        let in_a_row = cfg!(target_os = "linux") && bytes >= IN_A_ROW;
+        let in_a_row = bytes >= IN_A_ROW && has_huge_pages();
         let block = if in_a_row { self.start_row(bytes) } else { Block::new(bytes) };
         block.or_else(|NoMemory| {
             let unused = std::mem::take(&mut *self.lock());
@@ -236,23 +236,31 @@ impl Block {
     }
 }
 
-/// Where the system has no huge pages, or none left, small ones have to do.
+/// Where the system has none left, small ones have to do.
 #[cfg(target_os = "linux")]
 fn use_huge_pages(memory: &MmapMut) {
-    if *HAS_HUGE_PAGES {
+    if has_huge_pages() {
         memory.advise(Advice::HugePage).unwrap_or_default();
     }
 }
 
-/// Whether the system has huge pages of a useful size.
-#[cfg(target_os = "linux")]
-static HAS_HUGE_PAGES: LazyLock<bool> = LazyLock::new(|| {
-    let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
-    size.is_ok_and(|size| size.trim().parse().is_ok_and(|size: usize| size <= HUGE_PAGE))
-});
-
 #[cfg(not(target_os = "linux"))]
 fn use_huge_pages(_: &MmapMut) {}
+
+/// Whether the system has huge pages of a useful size.
+#[cfg(target_os = "linux")]
+fn has_huge_pages() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+        size.is_ok_and(|size| size.trim().parse().is_ok_and(|size: usize| size <= HUGE_PAGE))
+    });
+    *HAS
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_huge_pages() -> bool {
+    false
+}
 
 /// Has the system give pages for a part of fresh memory, all at once: a page fault for each of them takes twice as long.
 /// Where the system can't do that, they come one by one.
@@ -405,9 +413,12 @@ mod tests {
         assert!(buffers.lock().bytes <= IDLE_BYTES);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn large_buffers_come_in_rows() {
+        if !has_huge_pages() {
+            println!("skipped: this system has no huge pages of a useful size");
+            return;
+        }
         let buffers = Buffers::default();
         let fresh = |buffers: &Buffers| buffers.lock().fresh.len();
         let in_row = ROW / IN_A_ROW;
@@ -461,10 +472,11 @@ mod tests {
     #[test]
     fn huge_pages_are_asked_for() {
         let buffer = Buffers::default().take(IN_A_ROW).unwrap();
-        let Some(maps) = std::fs::read_to_string("/proc/self/smaps").ok().filter(|_| *HAS_HUGE_PAGES) else {
-            println!(
-                "skipped: this system has no huge pages of a useful size, or does not tell what it uses"
-            );
+        // Other processors may have huge pages that are too large.
+        let may =
+            cfg!(target_arch = "x86_64") && std::fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap();
+        let Some(maps) = std::fs::read_to_string("/proc/self/smaps").ok().filter(|_| may) else {
+            println!("skipped: this system has no huge pages, or does not tell what it uses");
             return;
         };
         let mut holds = false;

@@ -316,7 +316,11 @@ impl SpanLoader {
         let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
         Ok(match self.unpacker.unpack(content, span.kind.extent())? {
             // With more behind the records than there are records, these would keep all of that in memory.
-            Unpacked::Plain(part) if part.len() < record.len() / 2 => Bytes::copy_from_slice(part),
+            Unpacked::Plain(part) if part.len() < record.len() / 2 => {
+                let mut copy = self.unpacker.buffers.take(part.len()).map_err(|_| no_memory(part.len()))?;
+                copy.append(part).map_err(|_| no_memory(part.len()))?;
+                copy.share()
+            }
             Unpacked::Plain(part) => record.slice_ref(part),
             Unpacked::Own(unpacked) => unpacked.share(),
         })
@@ -334,7 +338,11 @@ impl SpanLoader {
 
     fn read(&self, offset: u64, length: u64) -> Result<Bytes, Damage> {
         let length = self.bounded(offset, length)?;
-        self.source.read_into(&self.unpacker.buffers, offset, length).map_err(Damage::Io)
+        let read = self.source.read_into(&self.unpacker.buffers, offset, length);
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => no_memory(length),
+            _ => Damage::Io(error),
+        })
     }
 
     /// Checks a length against the file and the limit before memory is taken for it.
@@ -349,6 +357,10 @@ impl SpanLoader {
             _ => Err(Damage::TooLarge { size: length, limit: self.unpacker.limit() }),
         }
     }
+}
+
+fn no_memory(size: usize) -> Damage {
+    Damage::NoMemory { size: size as u64 }
 }
 
 /// How many messages the message index records in a piece of the file list: those behind a chunk.
@@ -373,6 +385,7 @@ pub fn count_indexed(source: &dyn Source, offset: u64, length: u64) -> Option<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recording::mcap::index::ChannelSet;
     use crate::recording::mcap::testing::{Packing, chunk_content, compress};
 
     fn unpack(content: &[u8], extent: Extent) -> Result<Vec<u8>, Damage> {
@@ -393,6 +406,57 @@ mod tests {
                 assert_eq!(unpack(&content, Extent::Whole).unwrap(), records, "{packing:?}");
             }
         }
+    }
+
+    /// Has memory for so many bytes at once.
+    struct Scarce(Bytes, usize);
+
+    impl Source for Scarce {
+        fn len(&self) -> u64 {
+            Source::len(&self.0)
+        }
+
+        fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            if buffer.len() > self.1 {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.0.read_exact_at(buffer, offset)
+        }
+    }
+
+    /// Loads a chunk record with this content, where there is memory for so many bytes at once.
+    fn load(content: &[u8], buffers: &Buffers, memory: usize) -> Result<Bytes, Damage> {
+        let record = [&[op::CHUNK][..], &(content.len() as u64).to_le_bytes(), content].concat();
+        let span = Span {
+            offset: 0,
+            length: record.len() as u64,
+            start: 0,
+            end: 0,
+            size: 0,
+            index_length: 0,
+            messages: None,
+            channels: ChannelSet::Any,
+            kind: SpanKind::Chunk,
+        };
+        SpanLoader::new(Arc::new(Scarce(record.into(), memory)), 1 << 30, buffers.clone()).load(&span)
+    }
+
+    #[test]
+    fn what_lies_behind_the_records_of_a_plain_chunk_is_not_kept() {
+        let mut content = chunk_content(Packing::None, b"records");
+        content.resize(300_000, 9);
+        let buffers = Buffers::default();
+        let loaded = load(&content, &buffers, usize::MAX).unwrap();
+        assert_eq!(&loaded[..], b"records");
+        // The memory that the record was read to can be used again.
+        assert_eq!(buffers.take(300_000).unwrap().memory()[200_000], 9);
+    }
+
+    #[test]
+    fn where_memory_is_short_that_is_what_is_told() {
+        let content = chunk_content(Packing::Zstd, &sample());
+        let loaded = load(&content, &Buffers::default(), 100);
+        assert!(matches!(loaded, Err(Damage::NoMemory { .. })), "{loaded:?}");
     }
 
     #[test]
