@@ -2,34 +2,25 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::{Deref, DerefMut, Range};
-#[cfg(target_os = "linux")]
-use std::sync::LazyLock;
+use std::ops::Deref;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
-#[cfg(target_os = "linux")]
-use memmap2::Advice;
-use memmap2::MmapMut;
 
-/// Smaller buffers are left to the allocator, which uses such memory again by itself. Sizes are multiples of this,
-/// so that chunks of about the same size fit into the same buffers.
-const UNIT: usize = 64 * 1024;
+mod block;
 
-/// From this size on, fresh memory is mapped for several buffers, as many as `ROW` bytes are enough for. They lie side by
-/// side then, as a rule, so that the system can use huge pages for them whatever their size: after it did something else,
-/// finding memory in many small pages takes the processor longer than copying it. What is mapped and not used takes no
-/// memory but for the rest of such a page. Where huge ones have more than `HUGE_PAGE` bytes, too much would be wasted: there
-/// are no rows then.
-const IN_A_ROW: usize = 512 * 1024;
+pub use self::block::NoMemory;
+use self::block::{Block, UNIT};
+
+/// Fresh memory is mapped for several large buffers, as many as so many bytes are enough for. They lie side by side then,
+/// as a rule, so that the system can use huge pages for them whatever their size. What is mapped and not used takes no
+/// memory but for the rest of such a page.
 const ROW: usize = 32 * 1024 * 1024;
-#[cfg(target_os = "linux")]
-const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
-/// How many bytes at the most are kept mapped that were never used: two rows, since what is read and what it is unpacked
-/// to differ in size.
+/// How many bytes are kept mapped that were never used: two rows, since what is read and what it is unpacked to differ in
+/// size.
 const FRESH_BYTES: usize = 2 * ROW;
 
 /// How many bytes are kept for later.
@@ -47,33 +38,13 @@ struct Shared {
     giver: OnceLock<Option<Sender<Vec<Block>>>>,
 }
 
-/// The buffers that nobody uses now.
+/// The memory that nobody uses now.
 #[derive(Default)]
 struct Idle {
-    /// Those that came back last at the end.
-    buffers: VecDeque<Block>,
-    bytes: usize,
-    /// What is left of the last rows, and was never used.
+    /// What came back, the last of it at the end.
+    used: VecDeque<Block>,
+    /// What is left of the last rows.
     fresh: VecDeque<Block>,
-}
-
-/// There is not enough memory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("there is not enough memory")]
-pub struct NoMemory;
-
-/// A piece of memory.
-enum Block {
-    /// The allocator's.
-    Small(Vec<u8>),
-    /// The system's own pages, which it has back when they are no longer used; huge ones, when all of them is unused or
-    /// memory is short. What is freed between other things stays with an allocator, and a server that runs for weeks
-    /// would have more and more of that.
-    Pages {
-        memory: MmapMut,
-        /// For how many bytes at the front the system was asked to give pages.
-        populated: usize,
-    },
 }
 
 /// Memory with something in its front. As a slice it is that.
@@ -92,6 +63,16 @@ impl Buffers {
         Ok(Buffer { memory: self.block(bytes)?, filled: 0, home: self.clone() })
     }
 
+    /// A buffer that holds these bytes.
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
+    pub fn copy(&self, bytes: &[u8]) -> Result<Buffer, NoMemory> {
+        let mut buffer = self.take(bytes.len())?;
+        buffer.append(bytes)?;
+        Ok(buffer)
+    }
+
     fn block(&self, bytes: usize) -> Result<Block, NoMemory> {
         let found = self.lock().find(bytes);
         let mut block = match found {
@@ -103,8 +84,7 @@ impl Buffers {
     }
 
     fn fresh_block(&self, bytes: usize) -> Result<Block, NoMemory> {
-        let in_a_row = bytes >= IN_A_ROW && has_huge_pages();
-        let block = if in_a_row { self.start_row(bytes) } else { Block::new(bytes) };
+        let block = if block::may_be_huge(bytes) { self.start_row(bytes) } else { Block::new(bytes) };
         block.or_else(|NoMemory| {
             let unused = std::mem::take(&mut *self.lock());
             drop(unused);
@@ -159,148 +139,50 @@ impl Idle {
         if bytes < UNIT {
             return None;
         }
-        if let Some(place) = fitting(&self.buffers, bytes) {
-            let buffer = self.buffers.remove(place)?;
-            self.bytes -= buffer.len();
-            return Some(buffer);
-        }
-        self.fresh.remove(fitting(&self.fresh, bytes)?)
+        find(&mut self.used, bytes).or_else(|| find(&mut self.fresh, bytes))
     }
 
     /// Keeps the blocks of a row, in the order in which they were mapped. Gives those that are too much.
     fn keep_fresh(&mut self, row: Vec<Block>) -> Vec<Block> {
         // The next one to be used is the neighbour of the one that is used already.
         self.fresh.extend(row.into_iter().rev());
-        let mut bytes: usize = self.fresh.iter().map(|block| block.len()).sum();
-        let mut too_much = Vec::new();
-        while bytes > FRESH_BYTES
-            && let Some(oldest) = self.fresh.pop_front()
-        {
-            bytes -= oldest.len();
-            too_much.push(oldest);
-        }
-        too_much
+        trim(&mut self.fresh, FRESH_BYTES)
     }
 
-    /// Keeps a buffer for later. Gives those that are too much.
-    fn keep(&mut self, buffer: Block) -> Vec<Block> {
-        if buffer.len() > IDLE_BYTES {
-            return vec![buffer];
+    /// Keeps a block for later. Gives those that are too much.
+    fn keep(&mut self, block: Block) -> Vec<Block> {
+        if block.len() > IDLE_BYTES {
+            return vec![block];
         }
-        self.bytes += buffer.len();
-        self.buffers.push_back(buffer);
-        let mut too_much = Vec::new();
-        while self.bytes > IDLE_BYTES
-            && let Some(oldest) = self.buffers.pop_front()
-        {
-            self.bytes -= oldest.len();
-            too_much.push(oldest);
-        }
-        too_much
+        self.used.push_back(block);
+        trim(&mut self.used, IDLE_BYTES)
     }
 }
 
-/// Which block is the smallest that has room for so many bytes, and of those of a size the last one. None that is more
-/// than twice as large.
-fn fitting(blocks: &VecDeque<Block>, bytes: usize) -> Option<usize> {
+/// Takes the smallest block that has room for so many bytes, and of those of a size the last one. None that is more than
+/// twice as large.
+fn find(blocks: &mut VecDeque<Block>, bytes: usize) -> Option<Block> {
     let sizes = blocks.iter().map(|block| block.len()).enumerate().rev();
     let fits = sizes.filter(|&(_, size)| size >= bytes && size / 2 <= bytes);
-    fits.min_by_key(|&(_, size)| size).map(|(place, _)| place)
+    let (place, _) = fits.min_by_key(|&(_, size)| size)?;
+    blocks.remove(place)
 }
 
-impl Block {
-    /// With room for so many bytes, and perhaps for more.
-    fn new(bytes: usize) -> Result<Self, NoMemory> {
-        if bytes >= UNIT {
-            let room = bytes.checked_next_multiple_of(UNIT).ok_or(NoMemory)?;
-            let memory = MmapMut::map_anon(room).map_err(|_| NoMemory)?;
-            if bytes >= IN_A_ROW {
-                use_huge_pages(&memory);
-            }
-            return Ok(Block::Pages { memory, populated: 0 });
-        }
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(bytes).map_err(|_| NoMemory)?;
-        memory.resize(bytes, 0);
-        Ok(Block::Small(memory))
+/// Takes the first blocks until the others have no more than so many bytes.
+fn trim(blocks: &mut VecDeque<Block>, limit: usize) -> Vec<Block> {
+    let mut bytes = size(blocks);
+    let mut too_much = Vec::new();
+    while bytes > limit
+        && let Some(first) = blocks.pop_front()
+    {
+        bytes -= first.len();
+        too_much.push(first);
     }
-
-    /// Asks the system to give pages for so many bytes at the front, as far as it was not asked before.
-    fn populate(&mut self, bytes: usize) {
-        if let Block::Pages { memory, populated } = self
-            && bytes > *populated
-        {
-            give_pages(memory, *populated..bytes);
-            *populated = bytes;
-        }
-    }
+    too_much
 }
 
-/// Where the system has none left, small ones have to do.
-#[cfg(target_os = "linux")]
-fn use_huge_pages(memory: &MmapMut) {
-    if has_huge_pages() {
-        memory.advise(Advice::HugePage).unwrap_or_default();
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn use_huge_pages(_: &MmapMut) {}
-
-/// Whether the system has huge pages of a useful size.
-#[cfg(target_os = "linux")]
-fn has_huge_pages() -> bool {
-    static HAS: LazyLock<bool> = LazyLock::new(|| {
-        let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
-        size.is_ok_and(|size| size.trim().parse().is_ok_and(|size: usize| size <= HUGE_PAGE))
-    });
-    *HAS
-}
-
-#[cfg(not(target_os = "linux"))]
-fn has_huge_pages() -> bool {
-    false
-}
-
-/// Has the system give pages for a part of fresh memory, all at once: a page fault for each of them takes twice as long.
-/// Where the system can't do that, they come one by one.
-#[cfg(target_os = "linux")]
-fn give_pages(memory: &MmapMut, part: Range<usize>) {
-    /// In so many bytes at once. Meanwhile no other thread can give memory back.
-    const STEP: usize = 1024 * 1024;
-    let end = part.end;
-    for start in part.step_by(STEP) {
-        memory.advise_range(Advice::PopulateWrite, start, STEP.min(end - start)).unwrap_or_default();
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_pages(_: &MmapMut, _: Range<usize>) {}
-
-impl Default for Block {
-    fn default() -> Self {
-        Block::Small(Vec::new())
-    }
-}
-
-impl Deref for Block {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Block::Small(memory) => memory,
-            Block::Pages { memory, .. } => memory,
-        }
-    }
-}
-
-impl DerefMut for Block {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Block::Small(memory) => memory,
-            Block::Pages { memory, .. } => memory,
-        }
-    }
+fn size(blocks: &VecDeque<Block>) -> usize {
+    blocks.iter().map(|block| block.len()).sum()
 }
 
 impl Buffer {
@@ -380,6 +262,7 @@ impl fmt::Debug for Buffer {
 
 #[cfg(test)]
 mod tests {
+    use super::block::LARGE;
     use super::*;
 
     #[test]
@@ -391,10 +274,10 @@ mod tests {
         let shared = buffer.share();
         let slice = shared.slice(4..);
         drop(shared);
-        assert_eq!(buffers.lock().bytes, 0);
+        assert_eq!(size(&buffers.lock().used), 0);
         assert_eq!(slice, &b"thing"[..]);
         drop(slice);
-        assert_eq!(buffers.lock().bytes, 2 * UNIT);
+        assert_eq!(size(&buffers.lock().used), 2 * UNIT);
         let again = buffers.take(70_000).unwrap();
         assert!(again.is_empty());
         assert_eq!((again.as_ptr(), again.room()), (place, 2 * UNIT));
@@ -405,35 +288,35 @@ mod tests {
         let buffers = Buffers::default();
         let all: Vec<Buffer> = (1..=40).map(|size| buffers.take(size * UNIT).unwrap()).collect();
         drop(all);
-        let kept = buffers.lock().bytes;
+        let kept = size(&buffers.lock().used);
         assert!(kept <= IDLE_BYTES && kept > IDLE_BYTES - 40 * UNIT, "{kept}");
         assert!(buffers.take(UNIT).unwrap().room() <= 2 * UNIT);
         assert_eq!(buffers.take(10).unwrap().room(), 10);
         drop(buffers.take(IDLE_BYTES + 1).unwrap());
-        assert!(buffers.lock().bytes <= IDLE_BYTES);
+        assert!(size(&buffers.lock().used) <= IDLE_BYTES);
     }
 
     #[test]
     fn large_buffers_come_in_rows() {
-        if !has_huge_pages() {
+        if !block::may_be_huge(LARGE) {
             println!("skipped: this system has no huge pages of a useful size");
             return;
         }
         let buffers = Buffers::default();
         let fresh = |buffers: &Buffers| buffers.lock().fresh.len();
-        let in_row = ROW / IN_A_ROW;
-        let mut first = buffers.take(IN_A_ROW).unwrap();
+        let in_row = ROW / LARGE;
+        let mut first = buffers.take(LARGE).unwrap();
         assert_eq!(fresh(&buffers), in_row - 1);
-        assert!(buffers.lock().fresh.iter().all(|block| matches!(block, Block::Pages { populated: 0, .. })));
+        assert!(buffers.lock().fresh.iter().all(|block| block.is_untouched()));
         first.append(b"something").unwrap();
         // A little smaller: the next one of the row, which has nothing of the others.
-        let second = buffers.take(IN_A_ROW - 7).unwrap();
-        assert_eq!((second.room(), fresh(&buffers)), (IN_A_ROW, in_row - 2));
+        let second = buffers.take(LARGE - 7).unwrap();
+        assert_eq!((second.room(), fresh(&buffers)), (LARGE, in_row - 2));
         assert!(second.memory.iter().all(|&byte| byte == 0));
         // What was used already is used before what was not.
         let place = first.as_ptr();
         drop(first);
-        assert_eq!((buffers.take(IN_A_ROW).unwrap().as_ptr(), fresh(&buffers)), (place, in_row - 2));
+        assert_eq!((buffers.take(LARGE).unwrap().as_ptr(), fresh(&buffers)), (place, in_row - 2));
         // Larger ones have a row of their own beside it, and those that are larger than half a row have none.
         let larger = buffers.take(ROW / 4).unwrap();
         assert_eq!((larger.room(), fresh(&buffers)), (ROW / 4, in_row - 2 + 3));
@@ -444,50 +327,28 @@ mod tests {
         let sizes: Vec<usize> = buffers.lock().fresh.iter().map(|block| block.len()).collect();
         let count = |size: usize| sizes.iter().filter(|&&other| other == size).count();
         assert_eq!((count(ROW / 4), count(ROW / 16)), (3, 15));
-        assert_eq!(count(IN_A_ROW), (FRESH_BYTES - 3 * ROW / 4 - 15 * ROW / 16) / IN_A_ROW);
+        assert_eq!(count(LARGE), (FRESH_BYTES - 3 * ROW / 4 - 15 * ROW / 16) / LARGE);
     }
 
     #[test]
     fn the_neighbour_of_what_is_used_comes_next_and_no_room_is_wasted() {
-        let row: Vec<Block> = (0..3).map(|_| Block::new(IN_A_ROW).unwrap()).collect();
+        let row: Vec<Block> = (0..3).map(|_| Block::new(LARGE).unwrap()).collect();
         let places: Vec<*const u8> = row.iter().map(|block| block.as_ptr()).collect();
         let mut idle = Idle::default();
         assert!(idle.keep_fresh(row).is_empty());
-        assert!(idle.keep(Block::new(2 * IN_A_ROW).unwrap()).is_empty());
+        assert!(idle.keep(Block::new(2 * LARGE).unwrap()).is_empty());
         let mut find = |bytes| idle.find(bytes).map(|block| (block.as_ptr(), block.len()));
-        assert_eq!(find(IN_A_ROW / 2 - 1), None);
-        assert_eq!(find(IN_A_ROW / 2), Some((places[0], IN_A_ROW)));
+        assert_eq!(find(LARGE / 2 - 1), None);
+        assert_eq!(find(LARGE / 2), Some((places[0], LARGE)));
         // What was used already, unless it is much too large.
-        assert_eq!(find(IN_A_ROW).unwrap().1, 2 * IN_A_ROW);
-        assert_eq!(find(IN_A_ROW).unwrap().0, places[1]);
+        assert_eq!(find(LARGE).unwrap().1, 2 * LARGE);
+        assert_eq!(find(LARGE).unwrap().0, places[1]);
         // Of those that were used, the smallest that fits, and of these the last one.
         let sizes = [4, 2, 3, 2, 4].map(|size| size * UNIT);
         sizes.iter().for_each(|&size| drop(idle.keep(Block::new(size).unwrap())));
-        let last = idle.buffers[3].as_ptr();
+        let last = idle.used[3].as_ptr();
         assert_eq!(idle.find(2 * UNIT - 1).unwrap().as_ptr(), last);
         assert_eq!(idle.find(2 * UNIT + 1).unwrap().len(), 3 * UNIT);
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn huge_pages_are_asked_for() {
-        let buffer = Buffers::default().take(IN_A_ROW).unwrap();
-        // Other processors may have huge pages that are too large.
-        let may =
-            cfg!(target_arch = "x86_64") && std::fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap();
-        let Some(maps) = std::fs::read_to_string("/proc/self/smaps").ok().filter(|_| may) else {
-            println!("skipped: this system has no huge pages, or does not tell what it uses");
-            return;
-        };
-        let mut holds = false;
-        let flags = maps.lines().find_map(|line| {
-            if let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) {
-                let [from, to] = [from, to].map(|place| usize::from_str_radix(place, 16));
-                holds = (from.unwrap()..to.unwrap()).contains(&buffer.memory.as_ptr().addr());
-            }
-            line.strip_prefix("VmFlags:").filter(|_| holds)
-        });
-        assert!(flags.unwrap().split(' ').any(|flag| flag == "hg"), "{flags:?}");
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Unpacker {
 
     fn unpack_zstd_in_steps(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
         let wrong = |error: io::Error| Damage::Unpack { compression: "zstd", error: error.to_string() };
-        let no_memory = |_: NoMemory| Damage::NoMemory { size: size as u64 };
+        let no_memory = |_: NoMemory| no_memory(size);
         let decoder = match &mut self.zstd_steps {
             Some(decoder) => decoder,
             none => none.insert(Decoder::new().map_err(wrong)?),
@@ -243,7 +243,7 @@ impl Unpacker {
 
     /// Unpacks LZ4 frames, up to a block more than `size`, so that too much is seen.
     fn unpack_lz4(&mut self, packed: &[u8], size: usize, extent: Extent) -> Result<Buffer, Damage> {
-        let no_memory = |_: NoMemory| Damage::NoMemory { size: size as u64 };
+        let no_memory = |_: NoMemory| no_memory(size);
         let mut unpacked = self.buffers.take(first_room(packed.len(), size)).map_err(no_memory)?;
         let mut left = packed;
         while !left.is_empty() && unpacked.len() < size.max(1) {
@@ -317,9 +317,7 @@ impl SpanLoader {
         Ok(match self.unpacker.unpack(content, span.kind.extent())? {
             // With more behind the records than there are records, these would keep all of that in memory.
             Unpacked::Plain(part) if part.len() < record.len() / 2 => {
-                let mut copy = self.unpacker.buffers.take(part.len()).map_err(|_| no_memory(part.len()))?;
-                copy.append(part).map_err(|_| no_memory(part.len()))?;
-                copy.share()
+                self.unpacker.buffers.copy(part).map_err(|_| no_memory(part.len()))?.share()
             }
             Unpacked::Plain(part) => record.slice_ref(part),
             Unpacked::Own(unpacked) => unpacked.share(),
