@@ -105,8 +105,13 @@ impl Graph {
     /// Tells what changes, for as long as it is polled.
     pub async fn tell(&self) {
         loop {
-            // Who could not be told is told later.
-            tokio::time::timeout(LATER, self.changed.notified()).await.unwrap_or_default();
+            let changed = self.changed.notified();
+            if self.lock().listeners.values().any(|listener| !listener.missed.is_empty()) {
+                // Who could not be told is told later.
+                tokio::time::timeout(LATER, changed).await.unwrap_or_default();
+            } else {
+                changed.await;
+            }
             tokio::time::sleep(TOGETHER).await;
             let mut state = self.lock();
             let changed = std::mem::take(&mut state.changed);
