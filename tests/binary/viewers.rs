@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Received};
+use crate::client::{Client, PATIENCE, Received};
 use crate::program::Server;
 use crate::recordings::ticks;
 
@@ -102,9 +102,15 @@ async fn who_subscribes_to_parameters_hears_of_every_change_and_of_time_passing(
     set(&mut sets, "/fgplay/paused", json!(false)).await;
     // Its first subscription is what it waits for no more: it was told to play.
     // It arrives at the end, and then it stops there: that may be told in two.
-    while seen["/fgplay/position"].as_f64() < Some(0.999) || seen["/fgplay/paused"] == json!(false) {
-        seen.extend(values(&hears.text("parameterValues").await));
-    }
+    let end = async {
+        while seen["/fgplay/position"].as_f64() < Some(0.999)
+            || seen.get("/fgplay/paused") != Some(&json!(true))
+        {
+            seen.extend(values(&hears.text("parameterValues").await));
+        }
+    };
+    // Where it plays on, the position is told again and again.
+    tokio::time::timeout(PATIENCE, end).await.expect("it stops at the end");
     hears.send(json!({"op": "unsubscribeParameterUpdates", "parameterNames": []})).await;
     // What was asked for later is answered later.
     parameters(&mut hears).await;
