@@ -17,9 +17,17 @@ fn start(arguments: &[&str]) -> (tempfile::NamedTempFile, Server) {
 
 async fn parameters(client: &mut Client) -> BTreeMap<String, Value> {
     client.send(json!({"op": "getParameters", "parameterNames": [], "id": "all"})).await;
-    let answer = client.text("parameterValues").await;
-    assert_eq!(answer["id"], "all");
-    values(&answer)
+    answer(client, "all").await
+}
+
+/// What is answered to the request with this id. Others may have changed something before that.
+async fn answer(client: &mut Client, id: &str) -> BTreeMap<String, Value> {
+    loop {
+        let answer = client.text("parameterValues").await;
+        if answer["id"] == id {
+            return values(&answer);
+        }
+    }
 }
 
 fn values(answer: &Value) -> BTreeMap<String, Value> {
@@ -31,12 +39,7 @@ fn values(answer: &Value) -> BTreeMap<String, Value> {
 async fn set(client: &mut Client, name: &str, value: Value) -> Value {
     let parameters = [json!({"name": name, "value": value})];
     client.send(json!({"op": "setParameters", "parameters": parameters, "id": "set"})).await;
-    loop {
-        let answer = client.text("parameterValues").await;
-        if answer["id"] == "set" {
-            return values(&answer).get(name).cloned().unwrap_or(Value::Null);
-        }
-    }
+    answer(client, "set").await.remove(name).unwrap_or(Value::Null)
 }
 
 #[tokio::test]
