@@ -51,6 +51,13 @@ struct State {
     listeners: BTreeMap<u64, Listener>,
 }
 
+impl State {
+    /// Whether somebody who could not be told is to be told later.
+    fn owes_news(&self) -> bool {
+        self.listeners.values().any(|listener| !listener.missed.is_empty())
+    }
+}
+
 impl Graph {
     /// Without subscriptions. `services` says whether clients can call services.
     pub fn new(catalog: Arc<Catalog>, services: bool, happenings: Happenings) -> Self {
@@ -105,12 +112,11 @@ impl Graph {
     /// Tells what changes, for as long as it is polled.
     pub async fn tell(&self) {
         loop {
-            let changed = self.changed.notified();
-            if self.lock().listeners.values().any(|listener| !listener.missed.is_empty()) {
-                // Who could not be told is told later.
-                tokio::time::timeout(LATER, changed).await.unwrap_or_default();
+            let news = self.changed.notified();
+            if self.lock().owes_news() {
+                tokio::time::timeout(LATER, news).await.unwrap_or_default();
             } else {
-                changed.await;
+                news.await;
             }
             tokio::time::sleep(TOGETHER).await;
             let mut state = self.lock();
