@@ -187,3 +187,62 @@ impl Graph {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::playback::{Range, Rate};
+    use crate::recording::Channel;
+    use crate::server::outbox::Batch;
+    use crate::server::{Access, Limits, ServerOptions, SessionMode};
+    use crate::time::Timestamp;
+
+    /// No test waits longer than this.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Of a recording with one channel.
+    fn graph() -> Graph {
+        let options = ServerOptions {
+            name: String::new(),
+            metadata: BTreeMap::new(),
+            client_buffer: 1024,
+            client_lag: Duration::MAX,
+            lookback: true,
+            lossless: false,
+            rate: Rate::REAL_TIME,
+            control: false,
+            session: SessionMode::Shared,
+            remembered_clients: 0,
+            limits: Limits::default(),
+            access: Access::default(),
+            tls: None,
+        };
+        let range = Range { start: Timestamp::MIN, end: Timestamp::MAX };
+        let channel = Channel { topic: "/x".into(), ..Channel::default() };
+        Graph::new(Arc::new(Catalog::new(vec![channel], range, &options)), false, Happenings::new())
+    }
+
+    #[tokio::test]
+    async fn who_reads_no_answers_is_told_later_although_nothing_changes_any_more() {
+        let (graph, outbox) = (graph(), Arc::new(Outbox::new(1, 1024, Duration::MAX)));
+        assert!(graph.listen(1, &outbox));
+        while outbox.push_answer(Bytes::from(vec![0; 64 * 1024])) {}
+        graph.add(2, ChannelId(0));
+        let owes = async |owes| {
+            while graph.lock().owes_news() != owes {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reads = async {
+            owes(true).await;
+            outbox.take_batch(&mut Batch::default());
+            owes(false).await;
+        };
+        tokio::select! {
+            () = graph.tell() => unreachable!(),
+            read = timeout(PATIENCE, reads) => read.expect("it is told"),
+        }
+    }
+}
