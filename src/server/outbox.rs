@@ -1,6 +1,7 @@
 //! What waits for one client: in the order in which it came, bounded in bytes, and fair to small topics where
 //! it is too much.
 
+mod aside;
 mod batch;
 mod lag;
 mod lateness;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use aside::Aside;
 pub(super) use batch::Batch;
 pub use lateness::Lateness;
 pub(super) use pen::{LARGE, Wrote};
@@ -70,6 +72,8 @@ const LOSSLESS_LIMIT: usize = 4 * 1024 * 1024;
 /// frames), one takes out of it and writes to the socket, so no frame is ever split by another.
 pub(super) struct Outbox {
     state: Mutex<State>,
+    /// What is to be queued yet, while the client is far behind.
+    aside: Aside,
     /// Tells the one that takes out that there is something.
     filled: Notify,
     /// Tells the one that puts in large frames that the last one is taken out.
@@ -127,6 +131,7 @@ impl Outbox {
     pub fn new(channels: usize, limit: usize, lag: Duration) -> Self {
         Outbox {
             state: Mutex::new(State::new(channels, lag)),
+            aside: Aside::default(),
             filled: Notify::new(),
             large_taken: Notify::new(),
             loses_nothing: AtomicBool::new(false),
@@ -208,14 +213,20 @@ impl Outbox {
     /// before that, and `at` is when it is to be written, now or in a moment, for which whoever writes waits awake.
     /// Where something was queued, who called has to see to it that it is written ([`write_light`](Self::write_light),
     /// [`wake`](Self::wake)).
-    pub fn deliver(&self, events: &[Event], mut position: Timestamp, at: Instant) -> Delivery {
-        let mut state = self.lock();
+    pub fn deliver(&self, events: &[Event], position: Timestamp, at: Instant) -> Delivery {
+        if self.put_aside(events, position, at) {
+            return Delivery { filled: false, behind: true };
+        }
+        self.queue(&mut self.lock(), events, position, at)
+    }
+
+    fn queue(&self, state: &mut State, events: &[Event], mut position: Timestamp, at: Instant) -> Delivery {
         if state.closing {
             return Delivery::default();
         }
         let before = state.sequence;
         let mut passed = false;
-        let (limit, loses_nothing) = (self.limit(), self.loses_nothing());
+        let (limit, loses_nothing) = (self.limit_beside_aside(state), self.loses_nothing());
         let behind = !state.waiting.is_empty();
         let may_hold = if behind { self.may_hold() } else { MayHold::ANYTHING };
         for event in events {
@@ -263,8 +274,9 @@ impl Outbox {
             state.told_at = Some(at);
             state.not_before = Some(at);
         }
+        self.note_behind(state, behind, at);
         // After a jump nothing waits.
-        self.tell_room(&mut state);
+        self.tell_room(state);
         Delivery { filled, behind }
     }
 
@@ -525,7 +537,9 @@ impl Outbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.complete(&mut state);
+        state
     }
 }
 

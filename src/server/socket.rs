@@ -83,7 +83,12 @@ pub(super) async fn drain(outbox: Arc<Outbox>, socket: Arc<Wire>) -> io::Result<
         match wrote {
             Wrote::Everything => outbox.filled().await,
             Wrote::Some => {
-                socket.writable().await?;
+                loop {
+                    tokio::select! {
+                        writable = socket.writable() => break writable?,
+                        () = outbox.something_put_aside() => outbox.queue_put_aside(),
+                    }
+                }
                 // So that others get their turn also where the socket takes everything.
                 tokio::task::yield_now().await;
             }

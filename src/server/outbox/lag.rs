@@ -17,8 +17,17 @@ pub(super) struct Lag {
     longest: Duration,
     /// What had been queued and written at some moments: one at least that long ago, and then one for each step.
     marks: VecDeque<Mark>,
-    /// When messages were last found to have waited too long.
-    found: Option<Instant>,
+    /// What was left when messages had last waited too long.
+    thinned: Option<Thinned>,
+}
+
+/// What was left of messages, some of which had waited too long.
+#[derive(Clone, Copy, Debug)]
+struct Thinned {
+    at: Instant,
+    /// The last message that had been queued.
+    sequence: u64,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +39,7 @@ struct Mark {
 
 impl Lag {
     pub fn new(longest: Duration) -> Self {
-        Lag { longest, marks: VecDeque::new(), found: None }
+        Lag { longest, marks: VecDeque::new(), thinned: None }
     }
 
     /// Notes that everything up to this sequence number is queued, and how many bytes the socket has taken.
@@ -44,18 +53,28 @@ impl Lag {
         }
     }
 
-    /// Where the message of this sequence number, the first that waits, has waited too long: how many bytes may
-    /// wait, which is what the socket takes in the longest time that one may. Found at most once in a quarter of that time, so that
-    /// what is done about it can show.
-    pub fn excess(&mut self, first: u64, now: Instant, written: u64) -> Option<u64> {
-        let then = self.marks.front().filter(|then| self.is_long_ago(then, now) && first <= then.sequence)?;
-        if self.found.is_some_and(|found| now.saturating_duration_since(found) < self.longest / 4) {
-            return None;
-        }
-        self.found = Some(now);
-        let waited = now.saturating_duration_since(then.at).as_secs_f64();
+    /// Where messages have waited too long, `first` being the sequence number of the first that waits: how many bytes may
+    /// wait, which is what the socket takes in the longest time that one may. Found at most once in a quarter of that
+    /// time, so that what is done about it can show.
+    ///
+    /// Who has not taken yet what was left the last time is still too slow, and with `waiting` bytes that is told as soon
+    /// as much more waits than then: it would be left out in the end, and take memory until then.
+    pub fn excess(&mut self, first: u64, waiting: usize, now: Instant, written: u64) -> Option<u64> {
+        let then = *self.marks.front()?;
+        let too_long = self.is_long_ago(&then, now) && first <= then.sequence;
+        let excessive = match &self.thinned {
+            Some(last) if first <= last.sequence && waiting > last.bytes + LUMP as usize => true,
+            Some(last) => too_long && now.saturating_duration_since(last.at) >= self.longest / 4,
+            None => too_long,
+        };
+        let waited = now.saturating_duration_since(then.at).max(self.longest).as_secs_f64();
         let taken = ((written - then.written) as f64 * self.longest.as_secs_f64() / waited) as u64;
-        Some(taken.max(LUMP))
+        excessive.then(|| taken.max(LUMP))
+    }
+
+    /// Notes that so many bytes were left to wait, up to this sequence number.
+    pub fn thinned_out(&mut self, sequence: u64, bytes: usize, now: Instant) {
+        self.thinned = Some(Thinned { at: now, sequence, bytes });
     }
 
     fn is_long_ago(&self, mark: &Mark, now: Instant) -> bool {
@@ -69,6 +88,9 @@ mod tests {
 
     const LONGEST: Duration = Duration::from_secs(2);
 
+    /// How many bytes wait.
+    const MUCH: usize = 100_000_000;
+
     #[test]
     fn finds_what_waits_too_long_and_how_much_is_taken_in_that_time() {
         let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
@@ -77,13 +99,34 @@ mod tests {
             // 100 messages and 500,000 bytes a second.
             lag.note(at(step * 100), 1 + step * 10, step * 50_000);
             assert!(lag.marks.len() <= STEPS as usize + 2);
-            assert_eq!(lag.excess(1 + step * 10, at(step * 100), step * 50_000), None);
+            assert_eq!(lag.excess(1 + step * 10, MUCH, at(step * 100), step * 50_000), None);
         }
         // Of these, all that were queued in the first 1.9 s have waited too long.
-        assert_eq!(lag.excess(200, at(3_900), 1_950_000), None);
-        assert_eq!(lag.excess(180, at(3_900), 1_950_000), Some(1_000_000));
-        assert_eq!(lag.excess(180, at(4_000), 2_000_000), None);
-        assert!(lag.excess(180, at(4_400), 2_000_000).is_some());
+        assert_eq!(lag.excess(200, MUCH, at(3_900), 1_950_000), None);
+        assert_eq!(lag.excess(180, MUCH, at(3_900), 1_950_000), Some(1_000_000));
+        // What is done about it is not done again at once.
+        lag.thinned_out(391, MUCH, at(3_900));
+        assert_eq!(lag.excess(180, MUCH, at(4_000), 2_000_000), None);
+        assert!(lag.excess(180, MUCH, at(4_400), 2_000_000).is_some());
+    }
+
+    #[test]
+    fn who_has_not_taken_what_was_left_need_not_wait_too_long_again() {
+        let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
+        let at = |millis| start + Duration::from_millis(millis);
+        lag.note(start, 1, 0);
+        assert_eq!(lag.excess(1, MUCH, at(2_000), 600_000), Some(600_000));
+        lag.thinned_out(100, 600_000, at(2_000));
+        let more = 600_000 + LUMP as usize;
+        for (first, waiting, excess) in [
+            (50, more, None),
+            // Of the rest that was left, something waits, and much more came.
+            (100, more + 1, Some(600_000)),
+            // All of it was taken.
+            (101, MUCH, None),
+        ] {
+            assert_eq!(lag.excess(first, waiting, at(2_010), 603_000), excess, "{first}");
+        }
     }
 
     #[test]
@@ -91,15 +134,15 @@ mod tests {
         let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
         lag.note(start, 1, 0);
         let now = start + 10 * LONGEST;
-        assert_eq!(lag.excess(1, now, 10_000_000), Some(1_000_000));
+        assert_eq!(lag.excess(1, MUCH, now, 10_000_000), Some(1_000_000));
         lag.note(now, 2, 10_000_000);
-        assert_eq!(lag.excess(2, now, 10_000_000), None);
+        assert_eq!(lag.excess(2, MUCH, now, 10_000_000), None);
     }
 
     #[test]
     fn who_takes_nothing_keeps_what_a_socket_takes_at_once() {
         let (start, mut lag) = (Instant::now(), Lag::new(LONGEST));
         lag.note(start, 1, 0);
-        assert_eq!(lag.excess(1, start + LONGEST, 0), Some(LUMP));
+        assert_eq!(lag.excess(1, MUCH, start + LONGEST, 0), Some(LUMP));
     }
 }

@@ -61,6 +61,10 @@ pub(super) struct State {
     pub taken: u64,
     pub counts: Counts,
     pub lateness: Lateness,
+    /// Since when messages have been waiting whenever others came.
+    pub behind_since: Option<Instant>,
+    /// Whether what happens is put aside first.
+    pub far_behind: bool,
     lag: Lag,
 }
 
@@ -95,6 +99,8 @@ impl State {
             taken: 0,
             counts: Counts::default(),
             lateness: Lateness::default(),
+            behind_since: None,
+            far_behind: false,
             lag: Lag::new(lag),
         }
     }
@@ -176,9 +182,10 @@ impl State {
     pub fn heed_lag(&mut self, now: Instant, written: u64) {
         self.lag.note(now, self.sequence, written);
         if let Some(first) = self.waiting.first()
-            && let Some(budget) = self.lag.excess(first, now, written)
+            && let Some(budget) = self.lag.excess(first, self.waiting.bytes(), now, written)
         {
             self.counts.dropped += self.waiting.thin_out(budget as usize);
+            self.lag.thinned_out(self.sequence, self.waiting.bytes(), now);
         }
     }
 

@@ -37,9 +37,9 @@ pub(super) struct State {
     pub latest: Latest,
     /// Who has something left to be written, of those who had nothing waiting when it was delivered.
     pub shares: ShareWatch,
-    /// The time that the scheduler may spend on writing what is large to a sole viewer, or the only one that is not
-    /// behind: to wake somebody else for that costs more, but something may be due meanwhile. `None` where each client
-    /// has a timeline of its own.
+    /// The time that the scheduler may spend on writing what is large where it is [for one](State::is_one): to wake
+    /// somebody else for that costs more, but something may be due meanwhile. `None` where each client has a timeline of
+    /// its own.
     large: Option<Budget>,
 }
 
@@ -143,10 +143,11 @@ impl State {
         }
     }
 
-    /// Whether a viewer is the only one, or the only one that is not behind: then no other waits while it is served.
+    /// Whether a viewer is the only one, or of those who are not behind the only one that has something to be written: then
+    /// no other waits while it is served.
     fn is_one(&self, behind: bool) -> bool {
-        let not_behind = self.viewers.values().filter(|viewer| !viewer.behind);
-        self.viewers.len() == 1 || (!behind && not_behind.take(2).count() == 1)
+        let served = self.viewers.values().filter(|viewer| viewer.filled && !viewer.behind);
+        self.viewers.len() == 1 || (!behind && served.take(2).count() == 1)
     }
 
     /// Writes to those who have something to be written, or wakes who does; `filled` is how many have it, and they are
@@ -293,6 +294,7 @@ mod tests {
             ("two", 2, false, 0, budget(), LARGE, false),
             ("beside one who is behind", 2, false, 1, budget(), LARGE, true),
             ("two beside one who is behind", 3, false, 1, budget(), LARGE, false),
+            ("beside one who wants something else", 2, false, 0, budget(), LARGE, true),
         ] {
             let mut state = State { lossless, large, ..state(viewers) };
             let mut clients = Vec::new();
@@ -300,6 +302,11 @@ mod tests {
                 let (client, wire) = connection().await;
                 viewer.outbox.set_limit(2 * LARGE_FOR_ONE);
                 viewer.outbox.connect(wire);
+                if what == "beside one who wants something else" && *id == 0 {
+                    viewer.outbox.unsubscribe(0);
+                    // It was told the time just now.
+                    viewer.outbox.deliver(&[Event::Tick(Timestamp::MIN)], Timestamp::MIN, Instant::now());
+                }
                 if *id < behind {
                     let before = Message { data: Bytes::from(vec![7; LARGE]), ..message(0) };
                     viewer.outbox.deliver(&[Event::Message(before, None)], Timestamp::MIN, Instant::now());
@@ -309,9 +316,11 @@ mod tests {
             let message = Message { data: Bytes::from(vec![7; size]), ..message(1) };
             deliver(&mut state, &[Event::Message(message, None)], Timestamp::MIN);
             for (id, viewer) in &state.viewers {
-                let at_once = at_once && *id >= behind;
+                let wants = viewer.outbox.load().0 > 0;
+                let at_once = at_once && *id >= behind && wants;
                 assert_eq!(viewer.outbox.written() > 0, at_once, "{what}");
-                assert!(at_once || viewer.outbox.filled().now_or_never().is_some(), "{what}");
+                let woken = viewer.outbox.filled().now_or_never().is_some();
+                assert!(woken || at_once || !wants, "{what}");
             }
         }
     }

@@ -1,0 +1,165 @@
+//! What happens on the timeline while a client is far behind.
+//!
+//! The scheduler only puts that aside. It is queued by whoever looks at the client's queue next, the one who writes to it
+//! at the latest after a [`ROUND`]: most of it is left out then, and what that takes would delay the scheduler's next
+//! message for everybody.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::Outbox;
+use super::state::State;
+use crate::playback::Event;
+use crate::time::Timestamp;
+
+/// How long something is put aside.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// After how long a client that always had messages waiting is far behind.
+const FAR_BEHIND: Duration = Duration::from_millis(250);
+
+/// Which part of what may be kept for a client is at the most for what is put aside. Where more comes in a round, the
+/// scheduler queues it.
+const ASIDE_PART: usize = 8;
+
+/// What is put aside for a client, in the order in which it happened.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    shelf: Mutex<Shelf>,
+    /// Tells the one who writes that things are put aside from now on.
+    opened: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    /// Whether anything is put aside. As [`State::far_behind`] says, and changed together with that.
+    open: bool,
+    happened: Vec<Happened>,
+    /// How much memory it takes and keeps, without the rest of chunks, in bytes.
+    bytes: usize,
+}
+
+/// What happened at an instant.
+#[derive(Debug)]
+struct Happened {
+    events: Vec<Event>,
+    /// Where time was before that.
+    before: Timestamp,
+    at: Instant,
+}
+
+impl Aside {
+    fn open(&self) {
+        self.lock().open = true;
+        self.opened.notify_one();
+    }
+
+    /// Puts events aside that take no more than so many bytes together with what is there already. Says whether it did.
+    fn put(&self, events: &[Event], before: Timestamp, at: Instant, room: usize) -> bool {
+        let mut shelf = self.lock();
+        let Some(bytes) = shelf.open.then(|| size(events)).flatten() else { return false };
+        if shelf.bytes + bytes > room {
+            return false;
+        }
+        shelf.bytes += bytes;
+        shelf.happened.push(Happened { events: events.to_vec(), before, at });
+        true
+    }
+
+    /// Takes what was put aside. `None` where that is nothing and it is to close then: from now on nothing is put aside.
+    fn take(&self, close: bool) -> Option<Vec<Happened>> {
+        let mut shelf = self.lock();
+        if shelf.happened.is_empty() && close {
+            shelf.open = false;
+            return None;
+        }
+        shelf.bytes = 0;
+        Some(std::mem::take(&mut shelf.happened))
+    }
+
+    /// Waits until something may have been put aside for a [`ROUND`].
+    async fn round(&self) {
+        while !self.lock().open {
+            self.opened.notified().await;
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+
+    /// How many messages were put aside.
+    #[cfg(test)]
+    pub fn messages(&self) -> usize {
+        let events = |happened: &Happened| {
+            happened.events.iter().filter(|event| matches!(event, Event::Message(..))).count()
+        };
+        self.lock().happened.iter().map(events).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        // The shelf is whole between any two statements that change it, so a panic elsewhere spoils nothing.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many bytes these events take. `None` where there are others than messages and time that passes: these concern what
+/// is queued, and nobody is to wait for that.
+fn size(events: &[Event]) -> Option<usize> {
+    let size = |event: &Event| match event {
+        Event::Message(message, _) => Some(size_of::<Event>() + message.data.len()),
+        Event::Tick(_) | Event::Stalled(_) | Event::Skipped(_) => Some(size_of::<Event>()),
+        Event::Jumped(_) | Event::Looped(_) | Event::Lookback(_) | Event::Ended(_) => None,
+    };
+    events.iter().map(size).sum::<Option<usize>>().map(|bytes| bytes + size_of::<Happened>())
+}
+
+impl Outbox {
+    /// Puts aside what happens, where the client is far behind and may lose messages. Says whether it did.
+    pub(super) fn put_aside(&self, events: &[Event], before: Timestamp, at: Instant) -> bool {
+        !self.loses_nothing() && self.aside.put(events, before, at, self.limit() / ASIDE_PART)
+    }
+
+    /// Waits until [`queue_put_aside`](Self::queue_put_aside) should be called by the one who writes, where the socket
+    /// takes nothing until then.
+    pub async fn something_put_aside(&self) {
+        self.aside.round().await;
+    }
+
+    /// Queues what was put aside.
+    pub fn queue_put_aside(&self) {
+        drop(self.lock());
+    }
+
+    /// Queues what was put aside before anybody sees that it is missing.
+    pub(super) fn complete(&self, state: &mut State) {
+        while state.far_behind {
+            let caught_up = state.waiting.is_empty() || state.closing || self.loses_nothing();
+            match self.aside.take(caught_up) {
+                None => state.far_behind = false,
+                Some(happened) if happened.is_empty() => return,
+                Some(happened) => {
+                    for Happened { events, before, at } in happened {
+                        self.queue(state, &events, before, at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many bytes of messages may wait for a client, beside what is put aside.
+    pub(super) fn limit_beside_aside(&self, state: &State) -> usize {
+        let limit = self.limit();
+        if state.far_behind { limit - limit / ASIDE_PART } else { limit }
+    }
+
+    /// Takes note of whether messages were waiting `at` this instant.
+    pub(super) fn note_behind(&self, state: &mut State, behind: bool, at: Instant) {
+        let since = behind.then(|| state.behind_since.unwrap_or(at));
+        state.behind_since = since;
+        let far = since.is_some_and(|since| at.saturating_duration_since(since) >= FAR_BEHIND);
+        if far && !state.far_behind && !self.loses_nothing() {
+            state.far_behind = true;
+            self.aside.open();
+        }
+    }
+}
