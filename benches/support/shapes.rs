@@ -1,6 +1,7 @@
 //! The recordings that are played: always the same for the same shape.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
@@ -98,7 +99,7 @@ impl Shape {
     /// ([`number`]); the rest is noise of four bits in each byte, so that compressing them halves them and
     /// decompressing them is work.
     pub fn write(&self, path: &Path, seconds: u64, compression: Option<Compression>) {
-        let file = BufWriter::new(std::fs::File::create(path).expect("a file"));
+        let file = create(path);
         let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(1024 * 1024));
         let mut writer = options.create(file).expect("a writer");
         // Some players pass over channels without a schema.
@@ -132,7 +133,7 @@ impl Shape {
 
     /// Writes the same messages as JSONL.
     pub fn write_lines(&self, path: &Path, seconds: u64) {
-        let mut file = BufWriter::new(std::fs::File::create(path).expect("a file"));
+        let mut file = create(path);
         let mut noise = Noise(1);
         for (number, (place, log_time)) in self.order(seconds).enumerate() {
             let Topic { name, bytes, .. } = self.topics[place];
@@ -162,6 +163,12 @@ impl Shape {
         noise.fill(&mut payload[8..]);
         payload
     }
+}
+
+/// A file that is written in pieces as large as those of a copy. A file that was written in small ones lies in as small
+/// pieces of the system's memory, and on shared hosts reading it again some seconds later can take several times as long.
+fn create(path: &Path) -> BufWriter<File> {
+    BufWriter::with_capacity(4 << 20, File::create(path).expect("a file"))
 }
 
 /// The number of a message, from the first bytes of its payload: eight of them, little-endian, or what JSON begins
