@@ -28,8 +28,8 @@ const ASIDE_PART: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     shelf: Mutex<Shelf>,
-    /// Tells the one who writes that things are put aside from now on.
-    opened: Notify,
+    /// Tells the one who writes that things are put aside from now on, or that one was after there were none for long.
+    news: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ struct Shelf {
     /// Whether anything is put aside. As [`State::far_behind`] says, and changed together with that.
     open: bool,
     happened: Vec<Happened>,
+    /// Whether somebody waits for the next one.
+    awaited: bool,
     /// How much memory it takes and keeps, without the rest of chunks, in bytes.
     bytes: usize,
 }
@@ -53,7 +55,7 @@ struct Happened {
 impl Aside {
     fn open(&self) {
         self.lock().open = true;
-        self.opened.notify_one();
+        self.news.notify_one();
     }
 
     /// Puts events aside that take no more than so many bytes together with what is there already. Says whether it did.
@@ -65,6 +67,9 @@ impl Aside {
         }
         shelf.bytes += bytes;
         shelf.happened.push(Happened { events: events.to_vec(), before, at });
+        if std::mem::take(&mut shelf.awaited) {
+            self.news.notify_one();
+        }
         true
     }
 
@@ -79,12 +84,22 @@ impl Aside {
         Some(std::mem::take(&mut shelf.happened))
     }
 
-    /// Waits until something may have been put aside for a [`ROUND`].
+    /// Waits until things are put aside, then for a [`ROUND`], and longer where nothing was put aside in that.
     async fn round(&self) {
         while !self.lock().open {
-            self.opened.notified().await;
+            self.news.notified().await;
         }
         tokio::time::sleep(ROUND).await;
+        while self.awaits() {
+            self.news.notified().await;
+        }
+    }
+
+    /// Whether nothing is put aside. Then the next one is told.
+    fn awaits(&self) -> bool {
+        let mut shelf = self.lock();
+        shelf.awaited = shelf.happened.is_empty();
+        shelf.awaited
     }
 
     /// How many messages were put aside.
@@ -94,6 +109,12 @@ impl Aside {
             happened.events.iter().filter(|event| matches!(event, Event::Message(..))).count()
         };
         self.lock().happened.iter().map(events).sum()
+    }
+
+    /// Whether somebody waits for the next one.
+    #[cfg(test)]
+    pub fn is_awaited(&self) -> bool {
+        self.lock().awaited
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {

@@ -140,15 +140,25 @@ async fn what_is_put_aside_is_queued_soon_where_the_socket_takes_nothing() {
     while outbox.written() == 0 {
         tokio::task::yield_now().await;
     }
-    for (time, millis) in [(2, 0), (3, 10), (4, 260), (5, 270)] {
+    let deliver = |time, millis| {
         outbox.deliver(&[event(0, time, 10)], nanos(time), start + Duration::from_millis(millis));
+    };
+    deliver(2, 0);
+    deliver(3, 10);
+    deliver(4, 260);
+    assert_eq!((put_aside(&outbox), queued(&outbox)), (0, 3));
+    let becomes = async |what: &str, is: &dyn Fn() -> bool| {
+        while !is() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Nobody wakes up again and again where nothing happens, and then it is heard of.
+    for time in 5..7 {
+        becomes("somebody waits", &|| outbox.aside.is_awaited()).await;
+        deliver(time, 270);
+        becomes("it is queued", &|| queued(&outbox) == time - 1).await;
     }
-    assert_eq!((put_aside(&outbox), queued(&outbox)), (1, 3));
-    while put_aside(&outbox) > 0 {
-        assert!(start.elapsed() < Duration::from_secs(60), "nobody queues it");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert_eq!(queued(&outbox), 4);
     drop(client);
     writing.await.unwrap().unwrap_err();
 }
