@@ -176,7 +176,7 @@ impl State {
         let others = filled.saturating_sub(WRITTEN_LIGHT);
         viewers.by_ref().take(others).for_each(&mut leave);
         // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
-        // is due meanwhile waits for these, where there are several viewers that are not behind.
+        // is due meanwhile waits for these, where several viewers that are not behind have something to be written.
         viewers.filter(|viewer| !write(viewer)).for_each(leave);
         self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
     }
@@ -304,8 +304,9 @@ mod tests {
                 viewer.outbox.connect(wire);
                 if what == "beside one who wants something else" && *id == 0 {
                     viewer.outbox.unsubscribe(0);
-                    // It was told the time just now.
-                    viewer.outbox.deliver(&[Event::Tick(Timestamp::MIN)], Timestamp::MIN, Instant::now());
+                    // It was told the time so late that it need not hear it again, however long this takes.
+                    let later = Instant::now() + Duration::from_secs(3600);
+                    viewer.outbox.deliver(&[Event::Tick(Timestamp::MIN)], Timestamp::MIN, later);
                 }
                 if *id < behind {
                     let before = Message { data: Bytes::from(vec![7; LARGE]), ..message(0) };
