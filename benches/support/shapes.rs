@@ -165,10 +165,12 @@ impl Shape {
     }
 }
 
-/// A file that is written in pieces as large as those of a copy. A file that was written in small ones lies in as small
-/// pieces of the system's memory, and on shared hosts reading it again some seconds later can take several times as long.
+/// In how large pieces recordings are written, in bytes. What was written in small ones lies in as small pieces of the
+/// system's memory, and on shared hosts reading it again some seconds later can take several times as long.
+const PIECE: usize = 4 << 20;
+
 fn create(path: &Path) -> BufWriter<File> {
-    BufWriter::with_capacity(4 << 20, File::create(path).expect("a file"))
+    BufWriter::with_capacity(PIECE, File::create(path).expect("a file"))
 }
 
 /// The number of a message, from the first bytes of its payload: eight of them, little-endian, or what JSON begins

@@ -110,7 +110,7 @@ pub(super) struct Counts {
 pub(super) struct Delivery {
     /// Something was queued.
     pub filled: bool,
-    /// Messages were waiting before.
+    /// Messages were waiting before, or the client is far behind.
     pub behind: bool,
 }
 
@@ -212,15 +212,22 @@ impl Outbox {
     /// Queues what happens on the timeline, as far as the client subscribed to it. `position` is where time was
     /// before that, and `at` is when it is to be written, now or in a moment, for which whoever writes waits awake.
     /// Where something was queued, who called has to see to it that it is written ([`write_light`](Self::write_light),
-    /// [`wake`](Self::wake)).
+    /// [`wake`](Self::wake)); for a client that is far behind it is only put [aside], and the one who writes sees to it.
     pub fn deliver(&self, events: &[Event], position: Timestamp, at: Instant) -> Delivery {
         if self.put_aside(events, position, at) {
             return Delivery { filled: false, behind: true };
         }
-        self.queue(&mut self.lock(), events, position, at)
+        self.queue_events(&mut self.lock(), events, position, at)
     }
 
-    fn queue(&self, state: &mut State, events: &[Event], mut position: Timestamp, at: Instant) -> Delivery {
+    /// As [`deliver`](Self::deliver), whether the client is far behind or not.
+    fn queue_events(
+        &self,
+        state: &mut State,
+        events: &[Event],
+        mut position: Timestamp,
+        at: Instant,
+    ) -> Delivery {
         if state.closing {
             return Delivery::default();
         }
@@ -535,10 +542,11 @@ impl Outbox {
         }
     }
 
+    /// The queue, with all that belongs there: what is put aside is queued first.
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.complete(&mut state);
+        self.queue_put_aside(&mut state);
         state
     }
 }

@@ -83,11 +83,9 @@ pub(super) async fn drain(outbox: Arc<Outbox>, socket: Arc<Wire>) -> io::Result<
         match wrote {
             Wrote::Everything => outbox.filled().await,
             Wrote::Some => {
-                loop {
-                    tokio::select! {
-                        writable = socket.writable() => break writable?,
-                        () = outbox.something_put_aside() => outbox.queue_put_aside(),
-                    }
+                tokio::select! {
+                    writable = socket.writable() => writable?,
+                    never = outbox.queue_in_rounds() => match never {},
                 }
                 // So that others get their turn also where the socket takes everything.
                 tokio::task::yield_now().await;

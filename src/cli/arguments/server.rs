@@ -53,7 +53,7 @@ pub(in crate::cli) struct ServerArguments {
     pub client_buffer: usize,
 
     /// How long messages may wait for one slow client before some are dropped for it, down to what its connection
-    /// takes in that time; the newest of each topic is always sent.
+    /// takes in that time; for who is still too slow then, sooner. The newest of each topic is always sent.
     #[arg(long, value_name = "S", default_value = "2", value_parser = longer_than_nothing, allow_hyphen_values = true)]
     pub client_lag: Duration,
 

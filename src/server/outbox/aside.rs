@@ -1,9 +1,10 @@
 //! What happens on the timeline while a client is far behind.
 //!
-//! The scheduler only puts that aside. It is queued by whoever looks at the client's queue next, the one who writes to it
-//! at the latest after a [`ROUND`]: most of it is left out then, and what that takes would delay the scheduler's next
-//! message for everybody.
+//! The scheduler only puts that aside. It is queued by whoever looks at the client's queue next: by the one who writes
+//! to it, about every [`ROUND`], if by nobody else. Most of it is left out then, and what that takes would delay the
+//! scheduler's next message for everybody.
 
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,30 +15,32 @@ use super::state::State;
 use crate::playback::Event;
 use crate::time::Timestamp;
 
-/// How long something is put aside.
+/// How long the one who writes leaves aside what happens.
 const ROUND: Duration = Duration::from_millis(100);
 
 /// After how long a client that always had messages waiting is far behind.
 const FAR_BEHIND: Duration = Duration::from_millis(250);
 
-/// Which part of what may be kept for a client is at the most for what is put aside. Where more comes in a round, the
-/// scheduler queues it.
+/// Which part of what may be kept for a client is at the most for what is put aside, messages that it did not subscribe to
+/// included, since nobody looks at them before. Where more comes in a round, the scheduler queues that, and all that
+/// is put aside already.
 const ASIDE_PART: usize = 8;
 
 /// What is put aside for a client, in the order in which it happened.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     shelf: Mutex<Shelf>,
-    /// Tells the one who writes that things are put aside from now on, or that one was after there were none for long.
+    /// Wakes the one who writes: things are put aside from now on, or again after a silence.
     news: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Shelf {
-    /// Whether anything is put aside. As [`State::far_behind`] says, and changed together with that.
+    /// Whether things are put aside now. It is changed together with [`State::far_behind`], and is not the same only so
+    /// that the scheduler need not lock the queue to put something aside, nor who looks at the queue the shelf.
     open: bool,
     happened: Vec<Happened>,
-    /// Whether somebody waits for the next one.
+    /// Whether there is to be `news` of the next thing that is put aside.
     awaited: bool,
     /// How much memory it takes and keeps, without the rest of chunks, in bytes.
     bytes: usize,
@@ -73,18 +76,17 @@ impl Aside {
         true
     }
 
-    /// Takes what was put aside. `None` where that is nothing and it is to close then: from now on nothing is put aside.
-    fn take(&self, close: bool) -> Option<Vec<Happened>> {
+    /// Takes what was put aside. Where that is nothing, nothing is put aside from now on if it is to `close`.
+    fn take(&self, close: bool) -> Vec<Happened> {
         let mut shelf = self.lock();
         if shelf.happened.is_empty() && close {
             shelf.open = false;
-            return None;
         }
         shelf.bytes = 0;
-        Some(std::mem::take(&mut shelf.happened))
+        std::mem::take(&mut shelf.happened)
     }
 
-    /// Waits until things are put aside, then for a [`ROUND`], and longer where nothing was put aside in that.
+    /// Waits until things are put aside, then for a [`ROUND`], and longer where nothing is there after that.
     async fn round(&self) {
         while !self.lock().open {
             self.news.notified().await;
@@ -105,13 +107,13 @@ impl Aside {
     /// How many messages were put aside.
     #[cfg(test)]
     pub fn messages(&self) -> usize {
-        let events = |happened: &Happened| {
+        let messages = |happened: &Happened| {
             happened.events.iter().filter(|event| matches!(event, Event::Message(..))).count()
         };
-        self.lock().happened.iter().map(events).sum()
+        self.lock().happened.iter().map(messages).sum()
     }
 
-    /// Whether somebody waits for the next one.
+    /// Whether somebody waits for the next thing that is put aside.
     #[cfg(test)]
     pub fn is_awaited(&self) -> bool {
         self.lock().awaited
@@ -123,8 +125,8 @@ impl Aside {
     }
 }
 
-/// How many bytes these events take. `None` where there are others than messages and time that passes: these concern what
-/// is queued, and nobody is to wait for that.
+/// How many bytes these events take. `None` where there are others than messages and time that passes: these concern
+/// what is queued, and nobody is to wait for that.
 fn size(events: &[Event]) -> Option<usize> {
     let size = |event: &Event| match event {
         Event::Message(message, _) => Some(size_of::<Event>() + message.data.len()),
@@ -140,29 +142,25 @@ impl Outbox {
         !self.loses_nothing() && self.aside.put(events, before, at, self.limit() / ASIDE_PART)
     }
 
-    /// Waits until [`queue_put_aside`](Self::queue_put_aside) should be called by the one who writes, where the socket
-    /// takes nothing until then.
-    pub async fn something_put_aside(&self) {
-        self.aside.round().await;
+    /// Queues from time to time what is put aside, for ever: for the one who writes, while the socket takes nothing.
+    pub async fn queue_in_rounds(&self) -> Infallible {
+        loop {
+            self.aside.round().await;
+            drop(self.lock());
+        }
     }
 
-    /// Queues what was put aside.
-    pub fn queue_put_aside(&self) {
-        drop(self.lock());
-    }
-
-    /// Queues what was put aside before anybody sees that it is missing.
-    pub(super) fn complete(&self, state: &mut State) {
+    /// Queues what is put aside, before anybody can see that it is missing.
+    pub(super) fn queue_put_aside(&self, state: &mut State) {
         while state.far_behind {
             let caught_up = state.waiting.is_empty() || state.closing || self.loses_nothing();
-            match self.aside.take(caught_up) {
-                None => state.far_behind = false,
-                Some(happened) if happened.is_empty() => return,
-                Some(happened) => {
-                    for Happened { events, before, at } in happened {
-                        self.queue(state, &events, before, at);
-                    }
-                }
+            let happened = self.aside.take(caught_up);
+            if happened.is_empty() {
+                state.far_behind = !caught_up;
+                return;
+            }
+            for Happened { events, before, at } in happened {
+                self.queue_events(state, &events, before, at);
             }
         }
     }
@@ -173,7 +171,8 @@ impl Outbox {
         if state.far_behind { limit - limit / ASIDE_PART } else { limit }
     }
 
-    /// Takes note of whether messages were waiting `at` this instant.
+    /// Takes note of whether messages were waiting `at` this instant. Where that is so for long, what happens is put
+    /// aside from now on.
     pub(super) fn note_behind(&self, state: &mut State, behind: bool, at: Instant) {
         let since = behind.then(|| state.behind_since.unwrap_or(at));
         state.behind_since = since;

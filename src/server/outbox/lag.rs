@@ -17,16 +17,17 @@ pub(super) struct Lag {
     longest: Duration,
     /// What had been queued and written at some moments: one at least that long ago, and then one for each step.
     marks: VecDeque<Mark>,
-    /// What was left when messages had last waited too long.
+    /// What waited yet when messages were last left out.
     thinned: Option<Thinned>,
 }
 
-/// What was left of messages, some of which had waited too long.
+/// What waited yet when messages were left out.
 #[derive(Clone, Copy, Debug)]
 struct Thinned {
     at: Instant,
     /// The last message that had been queued.
     sequence: u64,
+    /// How many bytes waited.
     bytes: usize,
 }
 
@@ -53,13 +54,13 @@ impl Lag {
         }
     }
 
-    /// Where messages have waited too long, `first` being the sequence number of the first that waits: how many bytes may
-    /// wait, which is what the socket takes in the longest time that one may. Found at most once in a quarter of that
-    /// time, so that what is done about it can show.
+    /// Where some of the `waiting` bytes of messages are to be left out, `first` being the sequence number of the first
+    /// message: how many bytes may wait, which is what the socket takes in the longest time that a message may.
     ///
-    /// Who has not taken yet what was left the last time is still too slow, and with `waiting` bytes that is told as soon
-    /// as much more waits than then: it would be left out in the end, and take memory until then.
-    pub fn excess(&mut self, first: u64, waiting: usize, now: Instant, written: u64) -> Option<u64> {
+    /// That is so where messages have waited too long, but not again before a quarter of that time, so that what was done
+    /// about it can show. Where the client has not even taken what was left then, it is so as soon as more than a
+    /// [`LUMP`] beyond that waits: it would be left out in the end, and take memory until then.
+    pub fn excess(&self, first: u64, waiting: usize, now: Instant, written: u64) -> Option<u64> {
         let then = *self.marks.front()?;
         let too_long = self.is_long_ago(&then, now) && first <= then.sequence;
         let excessive = match &self.thinned {
@@ -67,12 +68,14 @@ impl Lag {
             Some(last) => too_long && now.saturating_duration_since(last.at) >= self.longest / 4,
             None => too_long,
         };
-        let waited = now.saturating_duration_since(then.at).max(self.longest).as_secs_f64();
-        let taken = ((written - then.written) as f64 * self.longest.as_secs_f64() / waited) as u64;
-        excessive.then(|| taken.max(LUMP))
+        excessive.then(|| {
+            let waited = now.saturating_duration_since(then.at).as_secs_f64();
+            let taken = ((written - then.written) as f64 * self.longest.as_secs_f64() / waited) as u64;
+            taken.max(LUMP)
+        })
     }
 
-    /// Notes that so many bytes were left to wait, up to this sequence number.
+    /// Notes that messages were left out, and how many bytes of them wait yet, up to this sequence number.
     pub fn thinned_out(&mut self, sequence: u64, bytes: usize, now: Instant) {
         self.thinned = Some(Thinned { at: now, sequence, bytes });
     }

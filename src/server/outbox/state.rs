@@ -63,7 +63,7 @@ pub(super) struct State {
     pub lateness: Lateness,
     /// Since when messages have been waiting whenever others came.
     pub behind_since: Option<Instant>,
-    /// Whether what happens is put aside first.
+    /// Whether what happens is put [aside](super::aside) first.
     pub far_behind: bool,
     lag: Lag,
 }
@@ -177,8 +177,8 @@ impl State {
         }
     }
 
-    /// Leaves out messages where some wait too long: more than the connection takes in that time. The newest
-    /// of each topic stays in any case.
+    /// Leaves out messages where some wait too long, or will ([`Lag::excess`]): more than the connection takes in that
+    /// time. The newest of each topic stays in any case.
     pub fn heed_lag(&mut self, now: Instant, written: u64) {
         self.lag.note(now, self.sequence, written);
         if let Some(first) = self.waiting.first()

@@ -38,8 +38,8 @@ pub(super) struct State {
     /// Who has something left to be written, of those who had nothing waiting when it was delivered.
     pub shares: ShareWatch,
     /// The time that the scheduler may spend on writing what is large where it is [for one](State::is_one): to wake
-    /// somebody else for that costs more, but something may be due meanwhile. `None` where each client has a timeline of
-    /// its own.
+    /// somebody else for that costs more, but something may be due meanwhile. `None` where each client has a timeline
+    /// of its own.
     large: Option<Budget>,
 }
 
@@ -143,8 +143,8 @@ impl State {
         }
     }
 
-    /// Whether a viewer is the only one, or of those who are not behind the only one that has something to be written: then
-    /// no other waits while it is served.
+    /// Whether a viewer is the only one, or of those who are not behind the only one that has something to be written.
+    /// What comes for another meanwhile waits for it, though.
     fn is_one(&self, behind: bool) -> bool {
         let served = self.viewers.values().filter(|viewer| viewer.filled && !viewer.behind);
         self.viewers.len() == 1 || (!behind && served.take(2).count() == 1)
@@ -284,17 +284,18 @@ mod tests {
             Some(budget)
         };
         let budget = || Some(Budget::new(Instant::now()));
-        for (what, viewers, lossless, behind, large, size, at_once) in [
-            ("one", 1, false, 0, budget(), LARGE, true),
-            ("one of a timeline each", 1, false, 0, None, LARGE, false),
-            ("who loses nothing", 1, true, 0, budget(), LARGE, false),
-            ("who is behind", 1, false, 1, budget(), LARGE, false),
-            ("no time left", 1, false, 0, spent(), LARGE, false),
-            ("too large", 1, false, 0, budget(), LARGE_FOR_ONE + 1, false),
-            ("two", 2, false, 0, budget(), LARGE, false),
-            ("beside one who is behind", 2, false, 1, budget(), LARGE, true),
-            ("two beside one who is behind", 3, false, 1, budget(), LARGE, false),
-            ("beside one who wants something else", 2, false, 0, budget(), LARGE, true),
+        // The first `behind` viewers are behind, or the first `elsewhere` want something else.
+        for (what, viewers, lossless, (behind, elsewhere), large, size, at_once) in [
+            ("one", 1, false, (0, 0), budget(), LARGE, true),
+            ("one of a timeline each", 1, false, (0, 0), None, LARGE, false),
+            ("who loses nothing", 1, true, (0, 0), budget(), LARGE, false),
+            ("who is behind", 1, false, (1, 0), budget(), LARGE, false),
+            ("no time left", 1, false, (0, 0), spent(), LARGE, false),
+            ("too large", 1, false, (0, 0), budget(), LARGE_FOR_ONE + 1, false),
+            ("two", 2, false, (0, 0), budget(), LARGE, false),
+            ("beside one who is behind", 2, false, (1, 0), budget(), LARGE, true),
+            ("two beside one who is behind", 3, false, (1, 0), budget(), LARGE, false),
+            ("beside one who wants something else", 2, false, (0, 1), budget(), LARGE, true),
         ] {
             let mut state = State { lossless, large, ..state(viewers) };
             let mut clients = Vec::new();
@@ -302,7 +303,7 @@ mod tests {
                 let (client, wire) = connection().await;
                 viewer.outbox.set_limit(2 * LARGE_FOR_ONE);
                 viewer.outbox.connect(wire);
-                if what == "beside one who wants something else" && *id == 0 {
+                if *id < elsewhere {
                     viewer.outbox.unsubscribe(0);
                     // It was told the time so late that it need not hear it again, however long this takes.
                     let later = Instant::now() + Duration::from_secs(3600);
@@ -317,7 +318,7 @@ mod tests {
             let message = Message { data: Bytes::from(vec![7; size]), ..message(1) };
             deliver(&mut state, &[Event::Message(message, None)], Timestamp::MIN);
             for (id, viewer) in &state.viewers {
-                let wants = viewer.outbox.load().0 > 0;
+                let wants = *id >= elsewhere;
                 let at_once = at_once && *id >= behind && wants;
                 assert_eq!(viewer.outbox.written() > 0, at_once, "{what}");
                 let woken = viewer.outbox.filled().now_or_never().is_some();
