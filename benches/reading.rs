@@ -3,8 +3,11 @@
 //! The files are made in a temporary folder. Figures are medians of five rounds, in which what is measured
 //! and its reference take turns.
 
+#[path = "support/file.rs"]
+mod file;
+
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +37,7 @@ fn main() {
 
 fn jsonl(folder: &Path) {
     let path = folder.join("bench.jsonl");
-    let mut file = BufWriter::new(std::fs::File::create(&path).expect("a file"));
+    let mut file = file::create(&path);
     let (mut bytes, mut lines) = (0, 0);
     while bytes < MEGABYTES * 1_000_000 {
         let time = START + lines * 5_000_000;
@@ -68,7 +71,7 @@ fn jsonl(folder: &Path) {
 /// An MCAP file with payloads of which half is noise.
 fn mcap_file(folder: &Path, compression: Option<Compression>, size: usize) -> PathBuf {
     let path = folder.join("bench.mcap");
-    let file = BufWriter::new(std::fs::File::create(&path).expect("a file"));
+    let file = file::create(&path);
     let options = mcap::WriteOptions::new().compression(compression).chunk_size(Some(1024 * 1024));
     let mut writer = options.create(file).expect("a writer");
     let channel = writer.add_channel(0, "/bench", "cdr", &BTreeMap::new()).expect("a channel");

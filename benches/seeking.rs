@@ -6,6 +6,8 @@
 mod client;
 #[path = "support/decompress.rs"]
 mod decompress;
+#[path = "support/file.rs"]
+mod file;
 #[expect(dead_code, reason = "the bench of serving uses the rest")]
 #[path = "support/program.rs"]
 mod program;

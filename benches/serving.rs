@@ -16,6 +16,8 @@
 mod client;
 #[path = "support/decompress.rs"]
 mod decompress;
+#[path = "support/file.rs"]
+mod file;
 #[path = "support/limit.rs"]
 mod limit;
 #[path = "support/program.rs"]

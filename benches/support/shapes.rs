@@ -1,11 +1,12 @@
 //! The recordings that are played: always the same for the same shape.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 use mcap::Compression;
+
+use crate::file::create;
 
 /// When all recordings start, in nanoseconds since 1970.
 pub const START: u64 = 1_700_000_000_000_000_000;
@@ -163,14 +164,6 @@ impl Shape {
         noise.fill(&mut payload[8..]);
         payload
     }
-}
-
-/// In how large pieces recordings are written, in bytes. What was written in small ones lies in as small pieces of the
-/// system's memory, and on shared hosts reading it again some seconds later can take several times as long.
-const PIECE: usize = 4 << 20;
-
-fn create(path: &Path) -> BufWriter<File> {
-    BufWriter::with_capacity(PIECE, File::create(path).expect("a file"))
 }
 
 /// The number of a message, from the first bytes of its payload: eight of them, little-endian, or what JSON begins
