@@ -544,13 +544,13 @@ impl Entry {
 
     /// A frame that tells what was dropped, or that it is over, if there is news of that.
     fn dropped_status(&mut self, catalog: &Catalog) -> Option<Bytes> {
-        let counts = self.outbox.counts();
         let before = self.rounds.back().map_or(0, |last| last.dropped);
-        self.rounds.push_back(counts.clone());
+        let (counts, dropped) = self.outbox.counts_of_dropped(before);
+        self.rounds.push_back(counts);
         if self.rounds.len() > DROPPED_ROUNDS + 1 {
             self.rounds.pop_front();
         }
-        if counts.dropped == before {
+        let Some(topics) = dropped else {
             let rounds = self.calm_rounds? + 1;
             self.calm_rounds = Some(rounds);
             if rounds < CALM_ROUNDS {
@@ -559,10 +559,10 @@ impl Entry {
             self.calm_rounds = None;
             self.removing = true;
             return Some(frame::text(&ServerMessage::RemoveStatus { status_ids: &[DROPPED] }.to_json()));
-        }
+        };
         self.calm_rounds = Some(0);
         self.removing = false;
-        let message = describe_dropped(&self.rounds, &self.outbox.tallies(), catalog);
+        let message = describe_dropped(&self.rounds, &topics, catalog);
         let status =
             ServerMessage::Status { level: StatusLevel::Warning, message: &message, id: Some(DROPPED) };
         Some(frame::text(&status.to_json()))

@@ -112,6 +112,8 @@ pub(super) struct Delivery {
     pub filled: bool,
     /// Messages were waiting before, or the client is far behind.
     pub behind: bool,
+    /// The client is subscribed to nothing.
+    pub idle: bool,
 }
 
 /// Why a subscription is refused, in words for whoever wrote the client.
@@ -197,6 +199,7 @@ impl Outbox {
         }
         state.waiting.subscribe(wanted)?;
         state.channels.insert(wanted.id, wanted.channel);
+        self.aside.subscribe(wanted.channel, true);
         Ok(())
     }
 
@@ -205,6 +208,7 @@ impl Outbox {
         let mut state = self.lock();
         let channel = state.channels.remove(&id)?;
         state.waiting.unsubscribe(channel);
+        self.aside.subscribe(channel, false);
         self.tell_room(&mut state);
         Some(channel)
     }
@@ -215,25 +219,31 @@ impl Outbox {
     /// [`wake`](Self::wake)); for a client that is far behind it is only put [aside], and the one who writes sees to it.
     pub fn deliver(&self, events: &[Event], position: Timestamp, at: Instant) -> Delivery {
         if self.put_aside(events, position, at) {
-            return Delivery { filled: false, behind: true };
+            return Delivery { filled: false, behind: true, idle: false };
         }
-        self.queue_events(&mut self.lock(), events, position, at)
+        let mut state = self.lock();
+        let delivery = self.queue_events(&mut state, events, position, at, self.written());
+        // For what is put aside there is less room now.
+        self.queue_put_aside(&mut state);
+        delivery
     }
 
-    /// As [`deliver`](Self::deliver), whether the client is far behind or not.
+    /// As [`deliver`](Self::deliver), whether the client is far behind or not. `written` is how many bytes the socket had
+    /// taken when it happened.
     fn queue_events(
         &self,
         state: &mut State,
         events: &[Event],
         mut position: Timestamp,
         at: Instant,
+        written: u64,
     ) -> Delivery {
         if state.closing {
-            return Delivery::default();
+            return Delivery { idle: true, ..Delivery::default() };
         }
         let before = state.sequence;
         let mut passed = false;
-        let (limit, loses_nothing) = (self.limit_beside_aside(state), self.loses_nothing());
+        let (limit, loses_nothing) = (self.limit(), self.loses_nothing());
         let behind = !state.waiting.is_empty();
         let may_hold = if behind { self.may_hold() } else { MayHold::ANYTHING };
         for event in events {
@@ -269,7 +279,7 @@ impl Outbox {
             }
         }
         if !loses_nothing {
-            state.heed_lag(at, self.written());
+            state.heed_lag(at, written);
         }
         // Whose topics are silent hears that time passes. Who is behind hears it with the messages that wait.
         let quiet = state.told_at.is_none_or(|told| at.saturating_duration_since(told) >= QUIET);
@@ -284,7 +294,7 @@ impl Outbox {
         self.note_behind(state, behind, at);
         // After a jump nothing waits.
         self.tell_room(state);
-        Delivery { filled, behind }
+        Delivery { filled, behind, idle: state.channels.is_empty() }
     }
 
     /// Queues a message from before the position, for a client that has just subscribed to its channel.
@@ -292,6 +302,7 @@ impl Outbox {
         let mut state = self.lock();
         if !state.closing {
             state.queue(message, position, None, self.may_hold());
+            self.queue_put_aside(&mut state);
             drop(state);
             self.filled.notify_one();
         }
@@ -374,18 +385,16 @@ impl Outbox {
     /// taken.
     pub fn stop_messages(&self) {
         let mut state = self.lock();
-        state.closing = true;
         state.waiting.clear();
-        self.tell_room(&mut state);
+        self.close(&mut state);
     }
 
     /// Takes nothing more after `last`. What waits is still sent before it, and then the connection is over.
     pub fn finish(&self, last: Bytes) {
         let mut state = self.lock();
         state.push(last, false);
-        state.closing = true;
         state.finished = true;
-        self.tell_room(&mut state);
+        self.close(&mut state);
         drop(state);
         self.filled.notify_one();
     }
@@ -437,11 +446,17 @@ impl Outbox {
 
     /// Takes nothing more.
     fn end(&self, state: &mut State) {
-        state.closing = true;
         state.finished = true;
-        self.tell_room(state);
+        self.close(state);
         self.give_share_back(state);
         self.filled.notify_one();
+    }
+
+    /// Takes no more messages.
+    fn close(&self, state: &mut State) {
+        state.closing = true;
+        self.queue_put_aside(state);
+        self.tell_room(state);
     }
 
     /// Takes out as much as one write should have, instead of writing it; [`count_sent`](Self::count_sent) has to
@@ -493,6 +508,13 @@ impl Outbox {
     /// What became of the messages so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts.clone()
+    }
+
+    /// What became of the messages so far, and by channel where more than `before` were dropped.
+    pub fn counts_of_dropped(&self, before: u64) -> (Counts, Option<BTreeMap<ChannelId, Tally>>) {
+        let state = self.lock();
+        let tallies = (state.counts.dropped > before).then(|| state.waiting.tallies());
+        (state.counts.clone(), tallies)
     }
 
     /// What became of the messages so far, by channel.

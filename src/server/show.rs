@@ -193,6 +193,7 @@ impl Show {
     /// Subscribes, and sends the last message of the channel. That and the flow of messages are under the
     /// same lock: what lookback sends is not sent again by the flow, and nothing between is lost.
     pub fn subscribe(&self, id: u64, outbox: &Outbox, wanted: Subscription) -> Result<(), SubscribeError> {
+        outbox.queue_aside();
         let state = self.house.lock();
         outbox.subscribe(wanted)?;
         if self.house.lookback
@@ -214,6 +215,7 @@ impl Show {
 
     /// Tells a client these parameters, and from now on whenever they change. Says whether it took that.
     pub fn subscribe_parameters(&self, id: u64, outbox: &Outbox, wanted: Properties) -> bool {
+        outbox.queue_aside();
         let mut state = self.house.lock();
         if let Some(viewer) = state.viewers.get_mut(&id) {
             viewer.parameters = viewer.parameters.with(wanted);
@@ -227,6 +229,7 @@ impl Show {
 
     /// Tells a client these parameters, as the answer to the request `id`. Says whether it took that.
     pub fn push_parameters(&self, outbox: &Outbox, wanted: Properties, id: Option<&str>) -> bool {
+        outbox.queue_aside();
         let state = self.house.lock();
         let frame = wanted.frame(&self.remote().position(), self.house.catalog.range, id);
         let taken = outbox.push_answer(frame);
@@ -245,6 +248,7 @@ impl Show {
     pub fn tell_position_where_time_passes(&self) {
         if self.remote().position().state == PlaybackState::Playing {
             let position = [Property::Position].into_iter().collect();
+            self.house.queue_aside();
             self.house.tell_parameters(position, &|| self.remote().position());
         }
     }
@@ -252,6 +256,7 @@ impl Show {
     /// Tells those again who took no news while they had not read the answers before.
     pub fn tell_missed(&self) {
         let range = self.house.catalog.range;
+        self.house.queue_aside();
         for viewer in self.house.lock().viewers.values_mut() {
             let missed = std::mem::take(&mut viewer.missed);
             if !missed.parameters.is_empty() {
@@ -276,6 +281,13 @@ impl House {
         let mut state = self.lock();
         state.lossless = nothing;
         state.viewers.values().for_each(|viewer| viewer.outbox.lose_nothing(nothing));
+    }
+
+    /// Queues what is put aside for those who are told news next, before that is under the lock for which the scheduler
+    /// waits.
+    fn queue_aside(&self) {
+        let behind = self.lock().behind();
+        behind.iter().for_each(|outbox| outbox.queue_aside());
     }
 
     /// Tells those who want to hear of these parameters what they are.

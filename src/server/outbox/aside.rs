@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::Outbox;
 use super::state::State;
 use crate::playback::Event;
+use crate::recording::ChannelId;
 use crate::time::Timestamp;
 
 /// How long the one who writes leaves aside what happens.
@@ -21,16 +22,14 @@ const ROUND: Duration = Duration::from_millis(100);
 /// After how long a client that always had messages waiting is far behind.
 const FAR_BEHIND: Duration = Duration::from_millis(250);
 
-/// Which part of what may be kept for a client is at the most for what is put aside, messages that it did not subscribe to
-/// included, since nobody looks at them before. Where more comes in a round, the scheduler queues that, and all that
-/// is put aside already.
+/// Which part of what may wait for a client is put aside at the most.
 const ASIDE_PART: usize = 8;
 
 /// What is put aside for a client, in the order in which it happened.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     shelf: Mutex<Shelf>,
-    /// Wakes the one who writes: things are put aside from now on, or again after a silence.
+    /// Wakes the one who writes: things are put aside from now on, or again after a silence, or there is much of it.
     news: Notify,
 }
 
@@ -39,11 +38,15 @@ struct Shelf {
     /// Whether things are put aside now. It is changed together with [`State::far_behind`], and is not the same only so
     /// that the scheduler need not lock the queue to put something aside, nor who looks at the queue the shelf.
     open: bool,
+    /// Which channels are subscribed to, as far as there are any.
+    wanted: Vec<bool>,
     happened: Vec<Happened>,
     /// Whether there is to be `news` of the next thing that is put aside.
     awaited: bool,
-    /// How much memory it takes and keeps, without the rest of chunks, in bytes.
+    /// How much memory `happened` takes and keeps, without the rest of chunks, in bytes.
     bytes: usize,
+    /// How much it may, in bytes.
+    room: usize,
 }
 
 /// What happened at an instant.
@@ -53,55 +56,113 @@ struct Happened {
     /// Where time was before that.
     before: Timestamp,
     at: Instant,
+    /// How many bytes the socket had taken.
+    written: u64,
+}
+
+impl Happened {
+    fn bytes(&self) -> usize {
+        let payload =
+            |event: &Event| if let Event::Message(message, _) = event { message.data.len() } else { 0 };
+        let payloads: usize = self.events.iter().map(payload).sum();
+        payloads + size_of_val(self.events.as_slice()) + size_of::<Self>()
+    }
+}
+
+impl Shelf {
+    fn wants(&self, channel: ChannelId) -> bool {
+        self.wanted.get(channel.0 as usize).is_some_and(|wanted| *wanted)
+    }
+
+    /// What is to be put aside of these events: messages that are subscribed to, and where there are none, that time
+    /// passes. `None` where something else is among them: that concerns what is queued, and nobody is to wait for it.
+    fn select(&self, events: &[Event]) -> Option<Vec<Event>> {
+        let mut selected = Vec::new();
+        let mut passed = None;
+        for event in events {
+            match event {
+                Event::Message(message, _) if self.wants(message.channel) => selected.push(event.clone()),
+                Event::Message(message, _) => passed = Some(message.log_time),
+                Event::Tick(time) => passed = Some(*time),
+                Event::Stalled(_) | Event::Skipped(_) => {}
+                Event::Jumped(_) | Event::Looped(_) | Event::Lookback(_) | Event::Ended(_) => return None,
+            }
+        }
+        if selected.is_empty() {
+            selected.extend(passed.map(Event::Tick));
+        }
+        Some(selected)
+    }
 }
 
 impl Aside {
-    fn open(&self) {
-        self.lock().open = true;
+    /// From now on things are put aside that take so many bytes in all.
+    fn open(&self, room: usize) {
+        let mut shelf = self.lock();
+        shelf.open = true;
+        shelf.room = room;
         self.news.notify_one();
     }
 
-    /// Puts events aside that take no more than so many bytes together with what is there already. Says whether it did.
-    fn put(&self, events: &[Event], before: Timestamp, at: Instant, room: usize) -> bool {
+    /// Whether a channel is subscribed to.
+    pub fn subscribe(&self, channel: ChannelId, wanted: bool) {
+        let (mut shelf, channel) = (self.lock(), channel.0 as usize);
+        if shelf.wanted.len() <= channel {
+            shelf.wanted.resize(channel + 1, false);
+        }
+        shelf.wanted[channel] = wanted;
+    }
+
+    /// Puts events aside, where there is room for that. Says whether it did.
+    fn put(&self, events: &[Event], before: Timestamp, at: Instant, written: u64) -> bool {
         let mut shelf = self.lock();
-        let Some(bytes) = shelf.open.then(|| size(events)).flatten() else { return false };
-        if shelf.bytes + bytes > room {
+        let Some(events) = shelf.open.then(|| shelf.select(events)).flatten() else { return false };
+        let happened = Happened { events, before, at, written };
+        let bytes = shelf.bytes + happened.bytes();
+        if bytes > shelf.room {
             return false;
         }
-        shelf.bytes += bytes;
-        shelf.happened.push(Happened { events: events.to_vec(), before, at });
-        if std::mem::take(&mut shelf.awaited) {
+        let much = shelf.room / 2;
+        if std::mem::take(&mut shelf.awaited) || (bytes >= much && shelf.bytes < much) {
             self.news.notify_one();
         }
+        shelf.bytes = bytes;
+        shelf.happened.push(happened);
         true
     }
 
-    /// Takes what was put aside. Where that is nothing, nothing is put aside from now on if it is to `close`.
-    fn take(&self, close: bool) -> Vec<Happened> {
+    /// Takes what was put aside: until all of it is taken, its room is not given to others. Where nothing was, nothing is
+    /// put aside from now on if it is to `close`, and else so many bytes of it.
+    fn take(&self, close: bool, room: usize) -> Vec<Happened> {
         let mut shelf = self.lock();
-        if shelf.happened.is_empty() && close {
-            shelf.open = false;
+        if shelf.happened.is_empty() {
+            shelf.open = !close;
+            shelf.room = room;
+        } else {
+            shelf.room -= shelf.bytes;
+            shelf.bytes = 0;
         }
-        shelf.bytes = 0;
         std::mem::take(&mut shelf.happened)
     }
 
-    /// Waits until things are put aside, then for a [`ROUND`], and longer where nothing is there after that.
+    /// Waits until things are put aside, then for a [`ROUND`] or until there is much of it, and longer where nothing is
+    /// there after that.
     async fn round(&self) {
-        while !self.lock().open {
-            self.news.notified().await;
-        }
-        tokio::time::sleep(ROUND).await;
-        while self.awaits() {
-            self.news.notified().await;
-        }
+        self.until(|shelf| shelf.open).await;
+        let much = self.until(|shelf| shelf.bytes > 0 && shelf.bytes >= shelf.room / 2);
+        tokio::time::timeout(ROUND, much).await.unwrap_or_default();
+        self.until(|shelf| {
+            shelf.awaited = shelf.happened.is_empty();
+            !shelf.awaited
+        })
+        .await;
     }
 
-    /// Whether nothing is put aside. Then the next one is told.
-    fn awaits(&self) -> bool {
-        let mut shelf = self.lock();
-        shelf.awaited = shelf.happened.is_empty();
-        shelf.awaited
+    /// Waits until that is so; there is to be `news` where it may be.
+    async fn until(&self, is_so: impl Fn(&mut Shelf) -> bool) {
+        while !is_so(&mut self.lock()) {
+            self.news.notified().await;
+        }
     }
 
     /// How many messages were put aside.
@@ -111,6 +172,12 @@ impl Aside {
             happened.events.iter().filter(|event| matches!(event, Event::Message(..))).count()
         };
         self.lock().happened.iter().map(messages).sum()
+    }
+
+    /// How much memory they take.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Whether somebody waits for the next thing that is put aside.
@@ -125,50 +192,45 @@ impl Aside {
     }
 }
 
-/// How many bytes these events take. `None` where there are others than messages and time that passes: these concern
-/// what is queued, and nobody is to wait for that.
-fn size(events: &[Event]) -> Option<usize> {
-    let size = |event: &Event| match event {
-        Event::Message(message, _) => Some(size_of::<Event>() + message.data.len()),
-        Event::Tick(_) | Event::Stalled(_) | Event::Skipped(_) => Some(size_of::<Event>()),
-        Event::Jumped(_) | Event::Looped(_) | Event::Lookback(_) | Event::Ended(_) => None,
-    };
-    events.iter().map(size).sum::<Option<usize>>().map(|bytes| bytes + size_of::<Happened>())
-}
-
 impl Outbox {
     /// Puts aside what happens, where the client is far behind and may lose messages. Says whether it did.
     pub(super) fn put_aside(&self, events: &[Event], before: Timestamp, at: Instant) -> bool {
-        !self.loses_nothing() && self.aside.put(events, before, at, self.limit() / ASIDE_PART)
+        !self.loses_nothing() && self.aside.put(events, before, at, self.written())
     }
 
     /// Queues from time to time what is put aside, for ever: for the one who writes, while the socket takes nothing.
     pub async fn queue_in_rounds(&self) -> Infallible {
         loop {
             self.aside.round().await;
-            drop(self.lock());
+            self.queue_aside();
         }
+    }
+
+    /// Queues what is put aside. For who is about to look at the queue under a lock for which the scheduler waits.
+    pub fn queue_aside(&self) {
+        drop(self.lock());
     }
 
     /// Queues what is put aside, before anybody can see that it is missing.
     pub(super) fn queue_put_aside(&self, state: &mut State) {
         while state.far_behind {
             let caught_up = state.waiting.is_empty() || state.closing || self.loses_nothing();
-            let happened = self.aside.take(caught_up);
+            let happened = self.aside.take(caught_up, self.room_aside(state));
             if happened.is_empty() {
                 state.far_behind = !caught_up;
                 return;
             }
-            for Happened { events, before, at } in happened {
-                self.queue_events(state, &events, before, at);
+            for Happened { events, before, at, written } in happened {
+                self.queue_events(state, &events, before, at, written);
             }
         }
     }
 
-    /// How many bytes of messages may wait for a client, beside what is put aside.
-    pub(super) fn limit_beside_aside(&self, state: &State) -> usize {
+    /// How many bytes may be put aside: together with what waits no more than may wait, so that nothing is left out for
+    /// them.
+    fn room_aside(&self, state: &State) -> usize {
         let limit = self.limit();
-        if state.far_behind { limit - limit / ASIDE_PART } else { limit }
+        (limit / ASIDE_PART).min(state.room(limit))
     }
 
     /// Takes note of whether messages were waiting `at` this instant. Where that is so for long, what happens is put
@@ -179,7 +241,7 @@ impl Outbox {
         let far = since.is_some_and(|since| at.saturating_duration_since(since) >= FAR_BEHIND);
         if far && !state.far_behind && !self.loses_nothing() {
             state.far_behind = true;
-            self.aside.open();
+            self.aside.open(self.room_aside(state));
         }
     }
 }

@@ -168,13 +168,23 @@ impl State {
     /// part of `limit`; but for that alone the newest message of a topic is not left out.
     pub fn shed(&mut self, limit: usize) {
         let target = limit - limit / 8;
-        let beside = self.waiting.bytes_beside().min(limit / HELD_PART);
+        let beside = self.bytes_beside(limit);
         if self.waiting.bytes() + beside > limit {
             self.counts.dropped += self.waiting.shed_but_newest(target - beside);
         }
         if self.waiting.bytes() > limit {
             self.counts.dropped += self.waiting.shed(target);
         }
+    }
+
+    /// What counts beside the messages that wait, in bytes.
+    fn bytes_beside(&self, limit: usize) -> usize {
+        self.waiting.bytes_beside().min(limit / HELD_PART)
+    }
+
+    /// How many more bytes may wait, where that is `limit` in all, before messages are left out.
+    pub fn room(&self, limit: usize) -> usize {
+        limit.saturating_sub(self.waiting.bytes() + self.bytes_beside(limit))
     }
 
     /// Leaves out messages where some wait too long, or will ([`Lag::excess`]): more than the connection takes in that

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::playback::Event;
 use crate::server::budget::Budget;
 use crate::server::latest::Latest;
-use crate::server::outbox::{LARGE, Outbox, ShareWatch};
+use crate::server::outbox::{Delivery, LARGE, Outbox, ShareWatch};
 use crate::server::parameters::Properties;
 use crate::time::Timestamp;
 
@@ -52,6 +52,8 @@ pub(super) struct Viewer {
     filled: bool,
     /// Whether messages were waiting for it before the last events.
     behind: bool,
+    /// Whether it was subscribed to nothing.
+    idle: bool,
     /// The last delivery that it got.
     delivery: u64,
     /// What it wants to hear of when it changes.
@@ -76,6 +78,7 @@ impl Viewer {
             hears_states,
             filled: false,
             behind: false,
+            idle: true,
             delivery: 0,
             parameters: Properties::default(),
             missed: Missed::default(),
@@ -129,7 +132,7 @@ impl State {
                 viewer.filled = false;
                 if viewer.behind == behind && viewer.delivery < self.deliveries {
                     let delivery = viewer.outbox.deliver(events, before, due);
-                    (viewer.filled, viewer.behind) = (delivery.filled, delivery.behind);
+                    Delivery { filled: viewer.filled, behind: viewer.behind, idle: viewer.idle } = delivery;
                     viewer.delivery = self.deliveries;
                     filled += usize::from(viewer.filled);
                 }
@@ -143,10 +146,10 @@ impl State {
         }
     }
 
-    /// Whether a viewer is the only one, or of those who are not behind the only one that has something to be written.
-    /// What comes for another meanwhile waits for it, though.
+    /// Whether a viewer is the only one, or of those who are not behind the only one that is subscribed to something. So
+    /// nothing comes meanwhile that somebody else would wait for.
     fn is_one(&self, behind: bool) -> bool {
-        let served = self.viewers.values().filter(|viewer| viewer.filled && !viewer.behind);
+        let served = self.viewers.values().filter(|viewer| !viewer.behind && !viewer.idle);
         self.viewers.len() == 1 || (!behind && served.take(2).count() == 1)
     }
 
@@ -175,10 +178,18 @@ impl State {
         // For the others somebody else writes meanwhile.
         let others = filled.saturating_sub(WRITTEN_LIGHT);
         viewers.by_ref().take(others).for_each(&mut leave);
-        // What is small goes first, so that nobody's small messages wait for another one's large ones; and nothing that
-        // is due meanwhile waits for these, where several viewers that are not behind have something to be written.
+        // What is small goes first, so that nobody's small messages wait for another one's large ones.
         viewers.filter(|viewer| !write(viewer)).for_each(leave);
         self.shares = share.map_or_else(ShareWatch::default, |share| share.watch());
+    }
+
+    /// The queues of those who are behind and hear news of parameters, or have missed some news.
+    pub fn behind(&self) -> Vec<Arc<Outbox>> {
+        let hears = |viewer: &&Viewer| {
+            viewer.missed.state || !viewer.parameters.is_empty() || !viewer.missed.parameters.is_empty()
+        };
+        let behind = self.viewers.values().filter(|viewer| viewer.behind).filter(hears);
+        behind.map(|viewer| Arc::clone(&viewer.outbox)).collect()
     }
 
     /// Remembers the last message of each channel.
@@ -224,14 +235,14 @@ mod tests {
     }
 
     fn viewer() -> Viewer {
-        let outbox = Arc::new(Outbox::new(1, LIMIT, Duration::MAX));
+        let outbox = Arc::new(Outbox::new(2, LIMIT, Duration::MAX));
         outbox.subscribe(Subscription { id: 0, channel: ChannelId(0) }).unwrap();
         Viewer::new(outbox, false)
     }
 
     fn state(viewers: u64) -> State {
         let viewers = (0..viewers).map(|id| (id, viewer())).collect();
-        State { viewers, ..State::new(1, Timestamp::MIN, false, None) }
+        State { viewers, ..State::new(2, Timestamp::MIN, false, None) }
     }
 
     /// Delivers what is due now.
@@ -284,18 +295,27 @@ mod tests {
             Some(budget)
         };
         let budget = || Some(Budget::new(Instant::now()));
-        // The first `behind` viewers are behind, or the first `elsewhere` want something else.
-        for (what, viewers, lossless, (behind, elsewhere), large, size, at_once) in [
-            ("one", 1, false, (0, 0), budget(), LARGE, true),
-            ("one of a timeline each", 1, false, (0, 0), None, LARGE, false),
-            ("who loses nothing", 1, true, (0, 0), budget(), LARGE, false),
-            ("who is behind", 1, false, (1, 0), budget(), LARGE, false),
-            ("no time left", 1, false, (0, 0), spent(), LARGE, false),
-            ("too large", 1, false, (0, 0), budget(), LARGE_FOR_ONE + 1, false),
-            ("two", 2, false, (0, 0), budget(), LARGE, false),
-            ("beside one who is behind", 2, false, (1, 0), budget(), LARGE, true),
-            ("two beside one who is behind", 3, false, (1, 0), budget(), LARGE, false),
-            ("beside one who wants something else", 2, false, (0, 1), budget(), LARGE, true),
+        // The first viewer is behind, or wants nothing, or something else.
+        #[derive(Clone, Copy, Eq, PartialEq)]
+        enum First {
+            Alike,
+            Behind,
+            Idle,
+            Elsewhere,
+        }
+        use First::*;
+        for (what, viewers, lossless, first, large, size, at_once) in [
+            ("one", 1, false, Alike, budget(), LARGE, true),
+            ("one of a timeline each", 1, false, Alike, None, LARGE, false),
+            ("who loses nothing", 1, true, Alike, budget(), LARGE, false),
+            ("who is behind", 1, false, Behind, budget(), LARGE, false),
+            ("no time left", 1, false, Alike, spent(), LARGE, false),
+            ("too large", 1, false, Alike, budget(), LARGE_FOR_ONE + 1, false),
+            ("two", 2, false, Alike, budget(), LARGE, false),
+            ("beside one who is behind", 2, false, Behind, budget(), LARGE, true),
+            ("two beside one who is behind", 3, false, Behind, budget(), LARGE, false),
+            ("beside one who wants nothing", 2, false, Idle, budget(), LARGE, true),
+            ("beside one who wants something else", 2, false, Elsewhere, budget(), LARGE, false),
         ] {
             let mut state = State { lossless, large, ..state(viewers) };
             let mut clients = Vec::new();
@@ -303,13 +323,18 @@ mod tests {
                 let (client, wire) = connection().await;
                 viewer.outbox.set_limit(2 * LARGE_FOR_ONE);
                 viewer.outbox.connect(wire);
-                if *id < elsewhere {
+                let first = if *id == 0 { first } else { Alike };
+                if first == Idle || first == Elsewhere {
                     viewer.outbox.unsubscribe(0);
                     // It was told the time so late that it need not hear it again, however long this takes.
                     let later = Instant::now() + Duration::from_secs(3600);
                     viewer.outbox.deliver(&[Event::Tick(Timestamp::MIN)], Timestamp::MIN, later);
                 }
-                if *id < behind {
+                if first == Elsewhere {
+                    let other = Subscription { id: 0, channel: ChannelId(1) };
+                    viewer.outbox.subscribe(other).unwrap();
+                }
+                if first == Behind {
                     let before = Message { data: Bytes::from(vec![7; LARGE]), ..message(0) };
                     viewer.outbox.deliver(&[Event::Message(before, None)], Timestamp::MIN, Instant::now());
                 }
@@ -318,8 +343,9 @@ mod tests {
             let message = Message { data: Bytes::from(vec![7; size]), ..message(1) };
             deliver(&mut state, &[Event::Message(message, None)], Timestamp::MIN);
             for (id, viewer) in &state.viewers {
-                let wants = *id >= elsewhere;
-                let at_once = at_once && *id >= behind && wants;
+                let first = if *id == 0 { first } else { Alike };
+                let wants = first != Idle && first != Elsewhere;
+                let at_once = at_once && wants && first != Behind;
                 assert_eq!(viewer.outbox.written() > 0, at_once, "{what}");
                 let woken = viewer.outbox.filled().now_or_never().is_some();
                 assert!(woken || at_once || !wants, "{what}");

@@ -18,9 +18,9 @@ fn queued(outbox: &Outbox) -> u64 {
     outbox.state.lock().unwrap().waiting.len()
 }
 
-/// Queues what is put aside.
-fn look(outbox: &Outbox) {
-    drop(outbox.lock());
+/// How many bytes wait, without what is put aside.
+fn queued_bytes(outbox: &Outbox) -> usize {
+    outbox.state.lock().unwrap().waiting.bytes()
 }
 
 /// An outbox whose client is far behind after three messages on the first channel.
@@ -39,7 +39,7 @@ const LATER: Duration = Duration::from_millis(300);
 fn what_happens_is_queued_by_who_looks_next_and_comes_in_order() {
     let start = Instant::now();
     let outbox = far_behind(1 << 20, start);
-    let aside = Delivery { filled: false, behind: true };
+    let aside = Delivery { filled: false, behind: true, idle: false };
     for time in 4..8 {
         assert_eq!(outbox.deliver(&[event(1, time, 10)], nanos(time), start + LATER), aside);
     }
@@ -53,7 +53,7 @@ fn what_happens_is_queued_by_who_looks_next_and_comes_in_order() {
     assert_eq!(batch.messages().len(), 8);
     outbox.count_sent(&mut batch);
     // It has caught up.
-    let now = Delivery { filled: true, behind: false };
+    let now = Delivery { filled: true, behind: false, idle: false };
     assert_eq!(outbox.deliver(&[event(0, 9, 10)], nanos(9), start + LATER), now);
     assert_eq!((put_aside(&outbox), queued(&outbox)), (0, 1));
     assert_eq!(received(&outbox), ["time 9", "100@9+10"]);
@@ -95,7 +95,7 @@ fn who_hangs_up_has_nothing_put_aside() {
 }
 
 #[test]
-fn what_is_put_aside_is_a_part_of_what_may_be_kept() {
+fn what_is_put_aside_and_what_waits_are_together_no_more_than_may_wait() {
     const LIMIT: usize = 1_000_000;
     let start = Instant::now();
     let outbox = far_behind(LIMIT, start);
@@ -103,10 +103,69 @@ fn what_is_put_aside_is_a_part_of_what_may_be_kept() {
     for time in 4..4000 {
         outbox.deliver(&[event(0, time, 1000)], nanos(time - 1), start + LATER);
         put = put.max(put_aside(&outbox));
-        most = most.max(put_aside(&outbox) * 1000 + queued(&outbox) as usize * (1000 + OVERHEAD));
+        most = most.max(outbox.aside.bytes() + queued_bytes(&outbox));
     }
     assert!((90..125).contains(&put), "{put}");
-    assert!(most <= LIMIT && most > LIMIT / 8 * 7, "{most}");
+    assert!(most <= LIMIT && most > LIMIT - 3000, "{most}");
+}
+
+#[test]
+fn nothing_is_left_out_for_what_is_put_aside() {
+    const LIMIT: usize = 1_000_000;
+    let start = Instant::now();
+    let outbox = far_behind(LIMIT, start);
+    let whole = LIMIT / (1000 + OVERHEAD) - 3;
+    for time in 4..4 + whole as u64 {
+        outbox.deliver(&[event(0, time, 1000)], nanos(time - 1), start + LATER);
+    }
+    assert_eq!(outbox.counts().dropped, 0);
+    outbox.deliver(&[event(0, 4000, 5000)], nanos(3999), start + LATER);
+    assert!(outbox.counts().dropped > 0);
+}
+
+#[test]
+fn what_is_not_subscribed_to_is_not_kept() {
+    let start = Instant::now();
+    let outbox = far_behind(1 << 20, start);
+    outbox.unsubscribe(101);
+    for time in 4..8 {
+        let events = [event(1, time, 10), event(2, time, 10), event(1, time, 10)];
+        outbox.deliver(&events, nanos(time), start + LATER);
+        outbox.deliver(&events[2..], nanos(time), start + LATER);
+    }
+    assert_eq!((put_aside(&outbox), queued(&outbox)), (4, 3));
+    outbox.subscribe(Subscription { id: 101, channel: ChannelId(1) }).unwrap();
+    outbox.deliver(&[event(1, 8, 10)], nanos(7), start + LATER);
+    assert_eq!((put_aside(&outbox), queued(&outbox)), (1, 7));
+    assert_eq!(outbox.counts().offered_bytes, 80);
+}
+
+#[test]
+fn also_where_only_others_topics_go_on_messages_wait_no_longer_than_they_may() {
+    let start = Instant::now();
+    let outbox = far_behind(1 << 30, start);
+    for millis in 300..310 {
+        outbox.deliver(&[event(0, millis, 100_000)], nanos(millis), start + Duration::from_millis(millis));
+    }
+    outbox.unsubscribe(101);
+    outbox.deliver(&[event(1, 3000, 10)], nanos(3000), start + Duration::from_secs(3));
+    assert_eq!(outbox.counts().dropped, 10);
+}
+
+#[test]
+fn how_much_is_taken_is_reckoned_as_when_it_happened() {
+    let start = Instant::now();
+    let outbox = far_behind(1 << 30, start);
+    for millis in 300..340 {
+        outbox.deliver(&[event(0, millis, 100_000)], nanos(millis), start + Duration::from_millis(millis));
+    }
+    outbox.written.store(1_000_000, Ordering::Relaxed);
+    outbox.deliver(&[event(1, 2400, 10)], nanos(2400), start + Duration::from_millis(2400));
+    // It takes much more before that is queued.
+    outbox.written.store(100_000_000, Ordering::Relaxed);
+    outbox.queue_aside();
+    let left = queued_bytes(&outbox);
+    assert!((700_000..1_100_000).contains(&left), "{left}");
 }
 
 #[test]
@@ -122,15 +181,88 @@ fn who_stays_far_behind_has_little_waiting() {
         // The socket takes 0.5 MB/s.
         outbox.written.store(step * 5_000, Ordering::Relaxed);
         if step % 10 == 9 {
-            look(&outbox);
+            outbox.queue_aside();
         }
         if step > 250 {
-            most = most.max(waiting_bytes(&outbox));
+            most = most.max(queued_bytes(&outbox) + put_aside(&outbox) * 100_000);
         }
     }
     // What it takes in the time that a message may wait, and what comes in between.
-    assert!((1_000_000..3_500_000).contains(&most), "{most}");
+    assert!((1_000_000..4_500_000).contains(&most), "{most}");
     assert_eq!(outbox.tallies()[&ChannelId(2)].dropped, 0);
+}
+
+/// How a connection ends: what becomes of the four messages that wait.
+type End = (fn(&Outbox), fn(&Tally) -> u64);
+
+#[test]
+fn who_leaves_has_what_was_put_aside_counted() {
+    let ends: [End; 5] = [
+        (|outbox| outbox.cut_off(), |tally| tally.undelivered),
+        (|outbox| outbox.give_up(), |tally| tally.undelivered),
+        (|outbox| outbox.abandon(), |tally| tally.skipped),
+        (|outbox| outbox.hang_up(None), |tally| tally.skipped),
+        (|outbox| assert_eq!(received(outbox).len(), 8), |tally| tally.sent),
+    ];
+    for (number, (end, count)) in ends.into_iter().enumerate() {
+        let start = Instant::now();
+        let outbox = far_behind(1 << 20, start);
+        outbox.deliver(&[event(0, 4, 10)], nanos(3), start + LATER);
+        assert_eq!((put_aside(&outbox), queued(&outbox)), (1, 3));
+        end(&outbox);
+        outbox.deliver(&[event(0, 5, 10)], nanos(4), start + LATER);
+        assert_eq!((put_aside(&outbox), queued(&outbox)), (0, 0));
+        let tally = outbox.tallies()[&ChannelId(0)];
+        assert_eq!(count(&tally), 4, "{number}");
+        assert_eq!(tally.sent + tally.skipped + tally.undelivered, 4, "{number}");
+    }
+}
+
+#[test]
+fn what_is_asked_about_the_queue_counts_what_is_put_aside() {
+    let start = Instant::now();
+    let outbox = far_behind(4 * (1000 + OVERHEAD), start);
+    outbox.deliver(&[event(0, 4, 100)], nanos(3), start + LATER);
+    assert_eq!((put_aside(&outbox), queued(&outbox)), (1, 3));
+    assert!(outbox.has_room());
+    assert_eq!((put_aside(&outbox), queued(&outbox)), (0, 4));
+    outbox.deliver(&[event(0, 5, 100)], nanos(4), start + LATER);
+    assert_eq!(outbox.load().1, 130 + 100 + 5 * OVERHEAD);
+    // A state of the past comes behind.
+    outbox.deliver(&[event(0, 6, 100)], nanos(5), start + LATER);
+    outbox.deliver_past(nanos(6), &message(1, 1, 10));
+    // Where less may wait from now on, it is left out when somebody looks.
+    outbox.set_limit(500);
+    outbox.deliver(&[event(0, 7, 300)], nanos(6), start + LATER);
+    assert_eq!(received(&outbox), ["time 6", "101@1+10", "time 7", "100@7+300"]);
+}
+
+#[test]
+fn what_happens_is_put_aside_while_another_thread_takes() {
+    const MESSAGES: u64 = 20_000;
+    let start = Instant::now();
+    let outbox = far_behind(1 << 30, start);
+    let mut put = 0;
+    let times = std::thread::scope(|scope| {
+        let taking = scope.spawn(|| {
+            let (mut batch, mut times) = (Batch::default(), Vec::new());
+            while outbox.take_batch(&mut batch) {
+                // A message stays, so that the client is behind all the time.
+                times.extend_from_slice(batch.messages());
+                outbox.count_sent(&mut batch);
+                std::thread::yield_now();
+            }
+            times.len() as u64
+        });
+        for time in 4..=MESSAGES {
+            outbox.deliver(&[event((time % 4) as u32, time, 100)], nanos(time - 1), start + LATER);
+            put += u64::from(put_aside(&outbox) > 0);
+        }
+        outbox.finish(frame::text("end"));
+        taking.join().unwrap()
+    });
+    assert!(put > 0);
+    assert_eq!(times, MESSAGES);
 }
 
 #[tokio::test]
@@ -166,6 +298,31 @@ async fn what_is_put_aside_is_queued_soon_where_the_socket_takes_nothing() {
     }
     drop(client);
     writing.await.unwrap().unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_aside_is_queued_together_but_not_too_much_of_it() {
+    const LIMIT: usize = 1_000_000;
+    let start = Instant::now();
+    let outbox = far_behind(LIMIT, start);
+    let deliver = |time, size| outbox.deliver(&[event(0, time, size)], nanos(time - 1), start + LATER);
+    let mut rounds = std::pin::pin!(outbox.queue_in_rounds());
+    let mut after = async |millis| {
+        assert!(tokio::time::timeout(Duration::from_millis(millis), &mut rounds).await.is_err());
+        queued(&outbox)
+    };
+    deliver(4, 10);
+    assert_eq!(after(99).await, 3);
+    deliver(5, 10);
+    assert_eq!(after(2).await, 5);
+    // A silence, and then the next one waits for others again.
+    assert_eq!(after(1000).await, 5);
+    deliver(6, 10);
+    assert_eq!(after(1).await, 6);
+    deliver(7, 10);
+    assert_eq!(after(50).await, 6);
+    deliver(8, LIMIT / 8 / 2);
+    assert_eq!(after(1).await, 8);
 }
 
 #[test]
@@ -209,8 +366,11 @@ proptest! {
     /// order.
     #[test]
     fn everything_is_sent_or_counted_once(steps in steps(), limit in 5_000..500_000usize) {
-        let (outbox, mut now, mut subscribed) = (outbox(limit), Instant::now(), [true; CHANNELS]);
-        let (mut meant, mut bytes, mut time) = (0, 0, 0);
+        let start = Instant::now();
+        let (outbox, mut now, mut subscribed) = (far_behind(limit, start), start + LATER, [true; CHANNELS]);
+        let (mut meant, mut bytes, mut time) = (4, 40, 4);
+        outbox.deliver(&[event(0, time, 10)], nanos(time), now);
+        prop_assert_eq!(put_aside(&outbox), 1);
         let mut got = Vec::new();
         let mut take = || {
             let mut batch = Batch::default();
@@ -250,7 +410,7 @@ proptest! {
                     let was = std::mem::replace(&mut subscribed[channel as usize], false);
                     prop_assert_eq!(outbox.unsubscribe(100 + channel).is_some(), was);
                 }
-                Step::Look => look(&outbox),
+                Step::Look => outbox.queue_aside(),
                 Step::Lossless(lossless) => outbox.lose_nothing(lossless),
             }
         }

@@ -48,12 +48,12 @@ fn it_says_whether_something_waited_before() {
     let outbox = outbox(1 << 20);
     let now = Instant::now();
     let deliver = |time| outbox.deliver(&[event(0, time, 10)], Timestamp::MIN, now);
-    assert_eq!(deliver(1), Delivery { filled: true, behind: false });
-    assert_eq!(deliver(2), Delivery { filled: true, behind: true });
+    assert_eq!(deliver(1), Delivery { filled: true, behind: false, idle: false });
+    assert_eq!(deliver(2), Delivery { filled: true, behind: true, idle: false });
     next_sizes(&outbox, Load::Any);
-    assert_eq!(deliver(3), Delivery { filled: true, behind: false });
+    assert_eq!(deliver(3), Delivery { filled: true, behind: false, idle: false });
     outbox.unsubscribe(100);
-    assert_eq!(deliver(4), Delivery { filled: false, behind: false });
+    assert_eq!(deliver(4), Delivery { filled: false, behind: false, idle: false });
 }
 
 /// Gives a client a share, and counts how often it tells that it was the last one.
