@@ -112,7 +112,7 @@ pub(super) struct Delivery {
     pub filled: bool,
     /// Messages were waiting before, or the client is far behind.
     pub behind: bool,
-    /// The client is subscribed to nothing.
+    /// The client is subscribed to nothing, or leaves; not said of one that is far behind.
     pub idle: bool,
 }
 
@@ -199,7 +199,7 @@ impl Outbox {
         }
         state.waiting.subscribe(wanted)?;
         state.channels.insert(wanted.id, wanted.channel);
-        self.aside.subscribe(wanted.channel, true);
+        self.aside.set_wanted(wanted.channel, true);
         Ok(())
     }
 
@@ -208,7 +208,8 @@ impl Outbox {
         let mut state = self.lock();
         let channel = state.channels.remove(&id)?;
         state.waiting.unsubscribe(channel);
-        self.aside.subscribe(channel, false);
+        self.aside.set_wanted(channel, false);
+        self.queue_put_aside(&mut state);
         self.tell_room(&mut state);
         Some(channel)
     }
@@ -243,7 +244,7 @@ impl Outbox {
         }
         let before = state.sequence;
         let mut passed = false;
-        let (limit, loses_nothing) = (self.limit(), self.loses_nothing());
+        let (limit, loses_nothing) = (self.limit_queued(state), self.loses_nothing());
         let behind = !state.waiting.is_empty();
         let may_hold = if behind { self.may_hold() } else { MayHold::ANYTHING };
         for event in events {
@@ -510,7 +511,7 @@ impl Outbox {
         self.lock().counts.clone()
     }
 
-    /// What became of the messages so far, and by channel where more than `before` were dropped.
+    /// What became of the messages so far, and by channel as well, if more than `before` were dropped in all.
     pub fn counts_of_dropped(&self, before: u64) -> (Counts, Option<BTreeMap<ChannelId, Tally>>) {
         let state = self.lock();
         let tallies = (state.counts.dropped > before).then(|| state.waiting.tallies());

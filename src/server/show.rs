@@ -248,7 +248,7 @@ impl Show {
     pub fn tell_position_where_time_passes(&self) {
         if self.remote().position().state == PlaybackState::Playing {
             let position = [Property::Position].into_iter().collect();
-            self.house.queue_aside();
+            self.house.queue_aside_before_news();
             self.house.tell_parameters(position, &|| self.remote().position());
         }
     }
@@ -256,7 +256,7 @@ impl Show {
     /// Tells those again who took no news while they had not read the answers before.
     pub fn tell_missed(&self) {
         let range = self.house.catalog.range;
-        self.house.queue_aside();
+        self.house.queue_aside_before_news();
         for viewer in self.house.lock().viewers.values_mut() {
             let missed = std::mem::take(&mut viewer.missed);
             if !missed.parameters.is_empty() {
@@ -285,8 +285,8 @@ impl House {
 
     /// Queues what is put aside for those who are told news next, before that is under the lock for which the scheduler
     /// waits.
-    fn queue_aside(&self) {
-        let behind = self.lock().behind();
+    fn queue_aside_before_news(&self) {
+        let behind = self.lock().behind_with_news();
         behind.iter().for_each(|outbox| outbox.queue_aside());
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::Outbox;
 use super::state::State;
+use super::waiting::OVERHEAD;
 use crate::playback::Event;
 use crate::recording::ChannelId;
 use crate::time::Timestamp;
@@ -23,7 +24,10 @@ const ROUND: Duration = Duration::from_millis(100);
 const FAR_BEHIND: Duration = Duration::from_millis(250);
 
 /// Which part of what may wait for a client is put aside at the most.
-const ASIDE_PART: usize = 8;
+pub(super) const ASIDE_PART: usize = 8;
+
+/// Which part of it is kept free for that, so that messages are left out when they are queued by the one who writes.
+pub(super) const FREE_PART: usize = 16;
 
 /// What is put aside for a client, in the order in which it happened.
 #[derive(Debug, Default)]
@@ -38,7 +42,7 @@ struct Shelf {
     /// Whether things are put aside now. It is changed together with [`State::far_behind`], and is not the same only so
     /// that the scheduler need not lock the queue to put something aside, nor who looks at the queue the shelf.
     open: bool,
-    /// Which channels are subscribed to, as far as there are any.
+    /// Which channels are subscribed to; beyond these, none is. The queue knows it too, but is not locked for this.
     wanted: Vec<bool>,
     happened: Vec<Happened>,
     /// Whether there is to be `news` of the next thing that is put aside.
@@ -61,12 +65,19 @@ struct Happened {
 }
 
 impl Happened {
-    fn bytes(&self) -> usize {
-        let payload =
-            |event: &Event| if let Event::Message(message, _) = event { message.data.len() } else { 0 };
-        let payloads: usize = self.events.iter().map(payload).sum();
-        payloads + size_of_val(self.events.as_slice()) + size_of::<Self>()
+    /// Whether only time passed.
+    fn is_tick(&self) -> bool {
+        matches!(self.events[..], [Event::Tick(_)])
     }
+}
+
+/// What is to be put aside of some events.
+struct Selection {
+    /// How many messages are wanted, and how much memory these take, in bytes.
+    messages: usize,
+    bytes: usize,
+    /// Up to where time passes.
+    time: Option<Timestamp>,
 }
 
 impl Shelf {
@@ -74,24 +85,40 @@ impl Shelf {
         self.wanted.get(channel.0 as usize).is_some_and(|wanted| *wanted)
     }
 
-    /// What is to be put aside of these events: messages that are subscribed to, and where there are none, that time
-    /// passes. `None` where something else is among them: that concerns what is queued, and nobody is to wait for it.
-    fn select(&self, events: &[Event]) -> Option<Vec<Event>> {
-        let mut selected = Vec::new();
-        let mut passed = None;
+    /// What is to be put aside of these events. `None` where there are others than messages and time that passes: that
+    /// concerns what is queued, and nobody is to wait for it.
+    fn select(&self, events: &[Event]) -> Option<Selection> {
+        let mut selection = Selection { messages: 0, bytes: 0, time: None };
         for event in events {
             match event {
-                Event::Message(message, _) if self.wants(message.channel) => selected.push(event.clone()),
-                Event::Message(message, _) => passed = Some(message.log_time),
-                Event::Tick(time) => passed = Some(*time),
+                Event::Message(message, _) => {
+                    selection.time = Some(message.log_time);
+                    if self.wants(message.channel) {
+                        selection.messages += 1;
+                        selection.bytes += message.data.len();
+                    }
+                }
+                Event::Tick(time) => selection.time = Some(*time),
                 Event::Stalled(_) | Event::Skipped(_) => {}
                 Event::Jumped(_) | Event::Looped(_) | Event::Lookback(_) | Event::Ended(_) => return None,
             }
         }
-        if selected.is_empty() {
-            selected.extend(passed.map(Event::Tick));
+        // No less than what it takes when it is queued.
+        selection.bytes +=
+            selection.messages.max(1) * size_of::<Event>().max(OVERHEAD) + size_of::<Happened>();
+        Some(selection)
+    }
+
+    /// Those of these events that are selected: messages, or where there are none, that time passes.
+    fn pick(&self, events: &[Event], selection: &Selection) -> Vec<Event> {
+        if selection.messages == 0 {
+            return selection.time.map(Event::Tick).into_iter().collect();
         }
-        Some(selected)
+        let mut picked = Vec::with_capacity(selection.messages);
+        let is_wanted =
+            |event: &&Event| matches!(event, Event::Message(message, _) if self.wants(message.channel));
+        picked.extend(events.iter().filter(is_wanted).cloned());
+        picked
     }
 }
 
@@ -104,8 +131,8 @@ impl Aside {
         self.news.notify_one();
     }
 
-    /// Whether a channel is subscribed to.
-    pub fn subscribe(&self, channel: ChannelId, wanted: bool) {
+    /// Says whether a channel is subscribed to.
+    pub fn set_wanted(&self, channel: ChannelId, wanted: bool) {
         let (mut shelf, channel) = (self.lock(), channel.0 as usize);
         if shelf.wanted.len() <= channel {
             shelf.wanted.resize(channel + 1, false);
@@ -116,11 +143,18 @@ impl Aside {
     /// Puts events aside, where there is room for that. Says whether it did.
     fn put(&self, events: &[Event], before: Timestamp, at: Instant, written: u64) -> bool {
         let mut shelf = self.lock();
-        let Some(events) = shelf.open.then(|| shelf.select(events)).flatten() else { return false };
-        let happened = Happened { events, before, at, written };
-        let bytes = shelf.bytes + happened.bytes();
+        let Some(selection) = shelf.open.then(|| shelf.select(events)).flatten() else { return false };
+        let bytes = shelf.bytes + selection.bytes;
         if bytes > shelf.room {
             return false;
+        }
+        let happened = Happened { events: shelf.pick(events, &selection), before, at, written };
+        if happened.events.is_empty() {
+            return true;
+        }
+        if let Some(last) = shelf.happened.last_mut().filter(|last| last.is_tick() && happened.is_tick()) {
+            *last = happened;
+            return true;
         }
         let much = shelf.room / 2;
         if std::mem::take(&mut shelf.awaited) || (bytes >= much && shelf.bytes < much) {
@@ -131,8 +165,8 @@ impl Aside {
         true
     }
 
-    /// Takes what was put aside: until all of it is taken, its room is not given to others. Where nothing was, nothing is
-    /// put aside from now on if it is to `close`, and else so many bytes of it.
+    /// Takes what was put aside. While that is being queued, the rest of the room is all there is for what comes, so that
+    /// it ends. Where there was nothing, nothing is put aside from now on if it is to `close`, and else so many bytes.
     fn take(&self, close: bool, room: usize) -> Vec<Happened> {
         let mut shelf = self.lock();
         if shelf.happened.is_empty() {
@@ -226,11 +260,16 @@ impl Outbox {
         }
     }
 
-    /// How many bytes may be put aside: together with what waits no more than may wait, so that nothing is left out for
-    /// them.
+    /// How many bytes may be put aside: together with what waits no more than may wait, or might when this was last asked.
     fn room_aside(&self, state: &State) -> usize {
         let limit = self.limit();
         (limit / ASIDE_PART).min(state.room(limit))
+    }
+
+    /// How many bytes of messages may be queued, so that there is room for what is put aside.
+    pub(super) fn limit_queued(&self, state: &State) -> usize {
+        let limit = self.limit();
+        if state.far_behind { limit - limit / FREE_PART } else { limit }
     }
 
     /// Takes note of whether messages were waiting `at` this instant. Where that is so for long, what happens is put

@@ -147,7 +147,7 @@ impl State {
     }
 
     /// Whether a viewer is the only one, or of those who are not behind the only one that is subscribed to something. So
-    /// nothing comes meanwhile that somebody else would wait for.
+    /// no message comes meanwhile that another one would wait for.
     fn is_one(&self, behind: bool) -> bool {
         let served = self.viewers.values().filter(|viewer| !viewer.behind && !viewer.idle);
         self.viewers.len() == 1 || (!behind && served.take(2).count() == 1)
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// The queues of those who are behind and hear news of parameters, or have missed some news.
-    pub fn behind(&self) -> Vec<Arc<Outbox>> {
+    pub fn behind_with_news(&self) -> Vec<Arc<Outbox>> {
         let hears = |viewer: &&Viewer| {
             viewer.missed.state || !viewer.parameters.is_empty() || !viewer.missed.parameters.is_empty()
         };
@@ -217,6 +217,7 @@ mod tests {
     use crate::foxglove::Subscription;
     use crate::recording::{ChannelId, Memory, Message};
     use crate::server::outbox::{Batch, Wrote};
+    use crate::server::parameters::Property;
     use crate::server::wire::testing::connection;
 
     const LIMIT: usize = 1 << 20;
@@ -351,6 +352,25 @@ mod tests {
                 assert!(woken || at_once || !wants, "{what}");
             }
         }
+    }
+
+    #[test]
+    fn of_who_is_behind_those_are_known_who_are_told_news() {
+        let mut state = state(5);
+        let with_news = |state: &State| {
+            let queues = state.behind_with_news();
+            let is_among = |viewer: &Viewer| queues.iter().any(|queue| Arc::ptr_eq(queue, &viewer.outbox));
+            state.viewers.iter().filter(|(_, viewer)| is_among(viewer)).map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        state.viewers.get_mut(&1).unwrap().missed.state = true;
+        state.viewers.get_mut(&2).unwrap().parameters = [Property::Rate].into_iter().collect();
+        state.viewers.get_mut(&3).unwrap().missed.parameters = [Property::Rate].into_iter().collect();
+        state.viewers.get_mut(&4).unwrap().missed.state = true;
+        deliver(&mut state, &[Event::Message(message(1), None)], Timestamp::MIN);
+        assert!(with_news(&state).is_empty());
+        state.viewers[&4].outbox.take_batch(&mut Batch::default());
+        deliver(&mut state, &[Event::Message(message(2), None)], Timestamp::MIN);
+        assert_eq!(with_news(&state), [1, 2, 3]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use super::*;
+use crate::server::outbox::aside::{ASIDE_PART, FREE_PART};
 use crate::server::socket::drain;
 use crate::server::wire::testing::connection;
 
@@ -21,6 +22,28 @@ fn queued(outbox: &Outbox) -> u64 {
 /// How many bytes wait, without what is put aside.
 fn queued_bytes(outbox: &Outbox) -> usize {
     outbox.state.lock().unwrap().waiting.bytes()
+}
+
+/// Takes out what one write has, as a socket that takes all of it. Gives the frames, each in a few letters.
+fn taken(outbox: &Outbox, load: Load) -> Vec<String> {
+    let (mut batch, mut written) = (Batch::default(), Vec::new());
+    outbox.take(&mut outbox.lock(), &mut batch, load);
+    while !batch.is_written() {
+        let take = |parts: &[IoSlice<'_>]| {
+            let part = parts.iter().find(|part| !part.is_empty()).unwrap();
+            written.extend_from_slice(part);
+            Ok(part.len())
+        };
+        batch.write_some(take).unwrap();
+    }
+    outbox.count_sent(&mut batch);
+    outbox.written.fetch_add(written.len() as u64, Ordering::Relaxed);
+    frames(&written)
+}
+
+/// The log times of the messages among these frames.
+fn times(frames: &[String]) -> Vec<u64> {
+    frames.iter().filter_map(|frame| frame.split(['@', '+']).nth(1)?.parse().ok()).collect()
 }
 
 /// An outbox whose client is far behind after three messages on the first channel.
@@ -106,15 +129,15 @@ fn what_is_put_aside_and_what_waits_are_together_no_more_than_may_wait() {
         most = most.max(outbox.aside.bytes() + queued_bytes(&outbox));
     }
     assert!((90..125).contains(&put), "{put}");
-    assert!(most <= LIMIT && most > LIMIT - 3000, "{most}");
+    assert!(most <= LIMIT && most > LIMIT / FREE_PART * (FREE_PART - 1), "{most}");
 }
 
 #[test]
-fn nothing_is_left_out_for_what_is_put_aside() {
+fn what_is_put_aside_takes_little_of_what_may_wait() {
     const LIMIT: usize = 1_000_000;
     let start = Instant::now();
     let outbox = far_behind(LIMIT, start);
-    let whole = LIMIT / (1000 + OVERHEAD) - 3;
+    let whole = LIMIT / FREE_PART * (FREE_PART - 1) / (1000 + OVERHEAD) - 3;
     for time in 4..4 + whole as u64 {
         outbox.deliver(&[event(0, time, 1000)], nanos(time - 1), start + LATER);
     }
@@ -197,7 +220,8 @@ type End = (fn(&Outbox), fn(&Tally) -> u64);
 
 #[test]
 fn who_leaves_has_what_was_put_aside_counted() {
-    let ends: [End; 5] = [
+    let ends: [End; 6] = [
+        (|outbox| outbox.stop_messages(), |tally| tally.skipped),
         (|outbox| outbox.cut_off(), |tally| tally.undelivered),
         (|outbox| outbox.give_up(), |tally| tally.undelivered),
         (|outbox| outbox.abandon(), |tally| tally.skipped),
@@ -232,7 +256,7 @@ fn what_is_asked_about_the_queue_counts_what_is_put_aside() {
     outbox.deliver(&[event(0, 6, 100)], nanos(5), start + LATER);
     outbox.deliver_past(nanos(6), &message(1, 1, 10));
     // Where less may wait from now on, it is left out when somebody looks.
-    outbox.set_limit(500);
+    outbox.set_limit(700);
     outbox.deliver(&[event(0, 7, 300)], nanos(6), start + LATER);
     assert_eq!(received(&outbox), ["time 6", "101@1+10", "time 7", "100@7+300"]);
 }
@@ -240,29 +264,35 @@ fn what_is_asked_about_the_queue_counts_what_is_put_aside() {
 #[test]
 fn what_happens_is_put_aside_while_another_thread_takes() {
     const MESSAGES: u64 = 20_000;
-    let start = Instant::now();
-    let outbox = far_behind(1 << 30, start);
+    const BEHIND: u64 = 100;
+    let outbox = Outbox::new(1, 1 << 30, Duration::MAX);
+    outbox.subscribe(Subscription { id: 100, channel: ChannelId(0) }).unwrap();
+    let (start, delivered) = (Instant::now(), AtomicU64::new(0));
     let mut put = 0;
-    let times = std::thread::scope(|scope| {
+    let got = std::thread::scope(|scope| {
         let taking = scope.spawn(|| {
-            let (mut batch, mut times) = (Batch::default(), Vec::new());
-            while outbox.take_batch(&mut batch) {
-                // A message stays, so that the client is behind all the time.
-                times.extend_from_slice(batch.messages());
-                outbox.count_sent(&mut batch);
-                std::thread::yield_now();
+            let mut got = Vec::new();
+            while (got.len() as u64) < MESSAGES {
+                // It stays behind until the end.
+                let delivered = delivered.load(Ordering::Relaxed);
+                if delivered < MESSAGES && outbox.taken() + BEHIND > delivered {
+                    std::thread::yield_now();
+                } else {
+                    got.extend(times(&taken(&outbox, Load::UpTo(500))));
+                }
             }
-            times.len() as u64
+            got
         });
-        for time in 4..=MESSAGES {
-            outbox.deliver(&[event((time % 4) as u32, time, 100)], nanos(time - 1), start + LATER);
-            put += u64::from(put_aside(&outbox) > 0);
+        for time in 1..=MESSAGES {
+            let at = start + Duration::from_millis(time);
+            let delivery = outbox.deliver(&[event(0, time, 100)], nanos(time - 1), at);
+            put += u64::from(delivery.behind && !delivery.filled);
+            delivered.store(time, Ordering::Relaxed);
         }
-        outbox.finish(frame::text("end"));
         taking.join().unwrap()
     });
-    assert!(put > 0);
-    assert_eq!(times, MESSAGES);
+    assert!(put > MESSAGES / 2, "{put}");
+    assert_eq!(got, (1..=MESSAGES).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -300,29 +330,52 @@ async fn what_is_put_aside_is_queued_soon_where_the_socket_takes_nothing() {
     writing.await.unwrap().unwrap_err();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_is_put_aside_is_queued_together_but_not_too_much_of_it() {
     const LIMIT: usize = 1_000_000;
     let start = Instant::now();
     let outbox = far_behind(LIMIT, start);
     let deliver = |time, size| outbox.deliver(&[event(0, time, size)], nanos(time - 1), start + LATER);
     let mut rounds = std::pin::pin!(outbox.queue_in_rounds());
-    let mut after = async |millis| {
-        assert!(tokio::time::timeout(Duration::from_millis(millis), &mut rounds).await.is_err());
+    let mut queued_now = || {
+        assert!(rounds.as_mut().now_or_never().is_none());
         queued(&outbox)
     };
     deliver(4, 10);
-    assert_eq!(after(99).await, 3);
     deliver(5, 10);
-    assert_eq!(after(2).await, 5);
-    // A silence, and then the next one waits for others again.
-    assert_eq!(after(1000).await, 5);
-    deliver(6, 10);
-    assert_eq!(after(1).await, 6);
+    assert_eq!(queued_now(), 3, "others may come");
+    deliver(6, LIMIT / ASIDE_PART / 2);
+    assert_eq!(queued_now(), 6, "it is much");
     deliver(7, 10);
-    assert_eq!(after(50).await, 6);
-    deliver(8, LIMIT / 8 / 2);
-    assert_eq!(after(1).await, 8);
+    assert_eq!(queued_now(), 6);
+}
+
+#[test]
+fn of_time_that_passes_only_the_last_is_kept() {
+    let start = Instant::now();
+    let outbox = far_behind(1 << 20, start);
+    outbox.unsubscribe(101);
+    let mut bytes = Vec::new();
+    for time in 4..1000 {
+        outbox.deliver(&[event(1, time, 10)], nanos(time), start + LATER);
+        outbox.deliver(&[Event::Tick(nanos(time))], nanos(time), start + LATER);
+        outbox.deliver(&[Event::Stalled(Duration::ZERO)], nanos(time), start + LATER);
+        bytes.push(outbox.aside.bytes());
+    }
+    assert!(bytes[0] > 0);
+    assert!(bytes.iter().all(|some| *some == bytes[0]));
+}
+
+#[test]
+fn who_unsubscribes_from_everything_is_behind_no_more() {
+    let start = Instant::now();
+    let outbox = far_behind(1 << 20, start);
+    for id in 100..100 + CHANNELS as u32 {
+        outbox.unsubscribe(id);
+    }
+    let much_later = start + Duration::from_secs(1);
+    let idle = Delivery { filled: true, behind: false, idle: true };
+    assert_eq!(outbox.deliver(&[event(0, 4, 10)], nanos(3), much_later), idle);
 }
 
 #[test]
@@ -373,21 +426,9 @@ proptest! {
         prop_assert_eq!(put_aside(&outbox), 1);
         let mut got = Vec::new();
         let mut take = || {
-            let mut batch = Batch::default();
-            outbox.take_batch(&mut batch);
-            let mut written = Vec::new();
-            while !batch.is_written() {
-                let take = |parts: &[IoSlice<'_>]| {
-                    let part = parts.iter().find(|part| !part.is_empty()).unwrap();
-                    written.extend_from_slice(part);
-                    Ok(part.len())
-                };
-                batch.write_some(take).unwrap();
-            }
-            outbox.count_sent(&mut batch);
-            outbox.written.fetch_add(written.len() as u64, Ordering::Relaxed);
-            got.extend(frames(&written));
-            !written.is_empty()
+            let before = got.len();
+            got.extend(taken(&outbox, Load::Any));
+            got.len() > before
         };
         for step in steps {
             time += 1;
@@ -421,8 +462,7 @@ proptest! {
         prop_assert_eq!(sum(|tally| tally.sent + tally.dropped + tally.skipped), meant);
         prop_assert_eq!((counts.sent, counts.dropped), (sum(|tally| tally.sent), sum(|tally| tally.dropped)));
         prop_assert_eq!(counts.offered_bytes, bytes);
-        let time = |frame: &String| frame.split(['@', '+']).nth(1)?.parse().ok();
-        let times: Vec<u64> = got.iter().filter_map(time).collect();
+        let times = times(&got);
         prop_assert_eq!(times.len() as u64, counts.sent);
         prop_assert!(times.is_sorted_by(|one, next| one < next));
     }
