@@ -7,7 +7,6 @@
 mod accept;
 mod access;
 mod assets;
-mod budget;
 mod catalog;
 mod complaint;
 mod control;

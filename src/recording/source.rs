@@ -1,5 +1,8 @@
 //! Where a recording's bytes come from.
 
+#[cfg(target_os = "linux")]
+mod direct;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -41,12 +44,21 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// As [`read_exact_at`](Self::read_exact_at), and `OutOfMemory`.
     fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
-        check_length(self.len(), offset, length)?;
-        let mut buffer = buffers.take(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        self.read_exact_at(&mut buffer.memory()[..length], offset)?;
-        buffer.set_filled(length);
-        Ok(buffer.share())
+        read_into(self, buffers, offset, length)
     }
+}
+
+fn read_into(
+    source: &(impl Source + ?Sized),
+    buffers: &Buffers,
+    offset: u64,
+    length: usize,
+) -> io::Result<Bytes> {
+    check_length(source.len(), offset, length)?;
+    let mut buffer = buffers.take(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    source.read_exact_at(&mut buffer.memory()[..length], offset)?;
+    buffer.set_filled(length);
+    Ok(buffer.share())
 }
 
 fn check_length(len: u64, offset: u64, length: usize) -> io::Result<()> {
@@ -58,6 +70,9 @@ fn check_length(len: u64, offset: u64, length: usize) -> io::Result<()> {
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
+    /// The same, for large pieces.
+    #[cfg(target_os = "linux")]
+    direct: Option<direct::Direct>,
     len: u64,
 }
 
@@ -77,14 +92,26 @@ impl FileSource {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        Ok(FileSource { file, len })
+        let metadata = file.metadata()?;
+        Ok(FileSource {
+            file,
+            #[cfg(target_os = "linux")]
+            direct: direct::Direct::open(path, &metadata),
+            len: metadata.len(),
+        })
     }
 }
 
 impl Source for FileSource {
     fn len(&self) -> u64 {
         self.len
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
+        check_length(self.len(), offset, length)?;
+        let direct = self.direct.as_ref().and_then(|direct| direct.read(buffers, offset, length));
+        direct.map_or_else(|| read_into(self, buffers, offset, length), Ok)
     }
 
     #[cfg(unix)]

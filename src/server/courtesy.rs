@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use super::budget::Budget;
+use crate::budget::Budget;
 
 thread_local! {
     /// Of each thread that writes to clients.

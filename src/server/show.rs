@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use self::listener::Listener;
 use self::state::{State, Viewer};
-use super::budget::Budget;
 use super::catalog::Catalog;
 use super::control;
 use super::happenings::Happenings;
 use super::outbox::{Outbox, SubscribeError};
 use super::parameters::{Properties, Property};
 use super::{ServerOptions, SessionMode};
+use crate::budget::Budget;
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Player, Position, Remote, State as PlaybackState};
 use crate::recording::ChannelId;

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::budget::Budget;
 use crate::playback::Event;
-use crate::server::budget::Budget;
 use crate::server::latest::Latest;
 use crate::server::outbox::{Delivery, LARGE, Outbox, ShareWatch};
 use crate::server::parameters::Properties;

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// A twentieth of all time may be spent. What was not spent adds up to this.
+/// A twentieth of all time may be spent.
 const SHARE: u32 = 20;
+
+/// To what time adds up that was not spent, where nothing else is said.
 const MOST_SAVED: Duration = Duration::from_millis(3);
 
 /// What took longer than this is charged as this: the whole machine may have stood.
@@ -11,15 +13,22 @@ const MOST_CHARGED: Duration = Duration::from_millis(50);
 
 /// How much time was spent, beside what may be.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     /// Up to when the time is paid for that was spent: in the future where too much was.
     paid: Instant,
+    /// To what time adds up that was not spent.
+    most_saved: Duration,
 }
 
 impl Budget {
     /// Of which nothing is saved or spent yet.
     pub fn new(now: Instant) -> Self {
-        Budget { paid: now }
+        Budget { paid: now, most_saved: MOST_SAVED }
+    }
+
+    /// Of which so much is saved, and never more.
+    pub fn saved(now: Instant, most: Duration) -> Self {
+        Budget { paid: now.checked_sub(most * SHARE).unwrap_or(now), most_saved: most }
     }
 
     /// Does something, unless that took too long of late: then it gives nothing.
@@ -32,8 +41,9 @@ impl Budget {
         })
     }
 
-    fn can_afford(&mut self, now: Instant) -> bool {
-        self.paid = self.paid.max(now.checked_sub(MOST_SAVED * SHARE).unwrap_or(now));
+    /// Whether something may be done now.
+    pub fn can_afford(&mut self, now: Instant) -> bool {
+        self.paid = self.paid.max(now.checked_sub(self.most_saved * SHARE).unwrap_or(now));
         self.paid <= now
     }
 
