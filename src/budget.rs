@@ -1,4 +1,4 @@
-//! A share of a thread's time for something that it may leave out.
+//! A share of the time for something that may be left out.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,8 @@ impl Budget {
     }
 
     /// Of which so much is saved, and never more.
-    pub fn saved(now: Instant, most: Duration) -> Self {
+    #[cfg(any(target_os = "linux", test))]
+    pub fn full(now: Instant, most: Duration) -> Self {
         Budget { paid: now.checked_sub(most * SHARE).unwrap_or(now), most_saved: most }
     }
 
@@ -73,6 +74,18 @@ mod tests {
             now += Duration::from_micros(100);
         }
         (times, spent)
+    }
+
+    #[test]
+    fn what_is_saved_is_spent_once() {
+        let (start, most) = (Instant::now() + Duration::from_secs(1), Duration::from_millis(10));
+        let mut budget = Budget::full(start, most);
+        for _ in 0..10 {
+            assert!(budget.can_afford(start));
+            budget.spend(Duration::from_millis(1));
+        }
+        budget.spend(Duration::from_millis(1));
+        assert!(!budget.can_afford(start));
     }
 
     #[test]

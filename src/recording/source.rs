@@ -44,11 +44,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// As [`read_exact_at`](Self::read_exact_at), and `OutOfMemory`.
     fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
-        read_into(self, buffers, offset, length)
+        read_buffered(self, buffers, offset, length)
     }
 }
 
-fn read_into(
+/// What a source does that has no better way.
+fn read_buffered(
     source: &(impl Source + ?Sized),
     buffers: &Buffers,
     offset: u64,
@@ -70,9 +71,9 @@ fn check_length(len: u64, offset: u64, length: usize) -> io::Result<()> {
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
-    /// The same, for large pieces.
+    /// Reads large pieces of it.
     #[cfg(target_os = "linux")]
-    direct: Option<direct::Direct>,
+    direct: direct::Direct,
     len: u64,
 }
 
@@ -92,12 +93,12 @@ impl FileSource {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let file = File::open(path)?;
-        let metadata = file.metadata()?;
+        let len = file.metadata()?.len();
         Ok(FileSource {
             file,
             #[cfg(target_os = "linux")]
-            direct: direct::Direct::open(path, &metadata),
-            len: metadata.len(),
+            direct: direct::Direct::new(),
+            len,
         })
     }
 }
@@ -110,8 +111,8 @@ impl Source for FileSource {
     #[cfg(target_os = "linux")]
     fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
         check_length(self.len(), offset, length)?;
-        let direct = self.direct.as_ref().and_then(|direct| direct.read(buffers, offset, length));
-        direct.map_or_else(|| read_into(self, buffers, offset, length), Ok)
+        let direct = self.direct.read(&self.file, buffers, offset, length);
+        direct.map_or_else(|| read_buffered(self, buffers, offset, length), Ok)
     }
 
     #[cfg(unix)]

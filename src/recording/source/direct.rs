@@ -4,11 +4,12 @@
 //! page cache. But the page cache may have it already, so only a share of the time is for that: little is read so where
 //! reading is all there is to do, and nothing from slow disks.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,70 +20,78 @@ use crate::recording::Buffers;
 /// Places in the file and in memory are multiples of this many bytes, which all usual disks can do.
 const ALIGNMENT: usize = 4096;
 
-/// Less than this, in bytes, is not worth it.
+/// Less than this, in bytes, is not worth it. What is no less lies on pages of its own in memory.
 const LEAST: usize = 128 * 1024;
 
 /// What is saved of the time for such reads, for when several pieces are read at once.
-const MOST_SAVED: Duration = Duration::from_millis(20);
+const MOST_SAVED: Duration = Duration::from_millis(5);
 
 /// A read that gives less than this, in bytes a second, is a slow one.
 const SLOW: u64 = 200_000_000;
 
-/// After so many slow reads more than others, there are no more of them.
-const MOST_SLOW: u32 = 8;
+/// How many others make up for a slow one.
+const FAST_FOR_SLOW: u32 = 4;
 
-/// A file that is read past the page cache.
+/// After so many slow ones more than others make up for, there are no more such reads; nor after one that took so long.
+const MOST_SLOW: u32 = 8;
+const TOO_LONG: Duration = Duration::from_millis(250);
+
+/// How many descriptors may be open for this: others are needed more.
+const MOST_OPEN: usize = 64;
+
+/// A file that may be read past the page cache.
 #[derive(Debug)]
-pub struct Direct {
-    file: File,
-    patience: Mutex<Patience>,
-}
+pub struct Direct(Mutex<Patience>);
 
 /// Whether it is worth it.
 #[derive(Debug)]
 struct Patience {
+    file: State,
     /// The time for such reads.
     budget: Budget,
-    /// How many were slow, less those that were not.
-    slow: u32,
+    /// How many others have yet to make up for the slow ones.
+    owed: u32,
 }
 
-impl Direct {
-    /// Opens once more what is at `path`, where that is the file that this was told of, and its file system can do it.
-    pub fn open(path: &Path, metadata: &Metadata) -> Option<Self> {
+#[derive(Debug)]
+enum State {
+    /// Not opened for this yet.
+    Closed,
+    Open(Arc<Descriptor>),
+    /// Somebody reads. Others use the page cache meanwhile: so not all of them wait where the disk takes long.
+    Busy,
+    /// It is not, and will not be.
+    Over,
+}
+
+/// A file that is open for this.
+#[derive(Debug)]
+struct Descriptor(File);
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+impl Descriptor {
+    /// Opens a file once more, if its file system can do that.
+    fn open(file: &File) -> Option<Self> {
+        if OPEN.fetch_add(1, Ordering::Relaxed) >= MOST_OPEN {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
         let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
-        let place = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-        let same = file.metadata().is_ok_and(|other| place(&other) == place(metadata));
-        same.then(|| Direct { file, patience: Mutex::new(Patience::new(Instant::now())) })
+        // By its descriptor, since there may be another file at its path by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let direct = File::options().read(true).custom_flags(flags).open(path);
+        if direct.is_err() {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
+        direct.ok().map(Descriptor)
     }
 
-    /// The `length` bytes from `offset` on. `None` where they are to be read in another way.
-    pub fn read(&self, buffers: &Buffers, offset: u64, length: usize) -> Option<Bytes> {
-        if length < LEAST || !self.patience().has_time(Instant::now()) {
-            return None;
-        }
-        let front = (offset % ALIGNMENT as u64) as usize;
-        let end = front.checked_add(length)?;
-        let room = end.checked_next_multiple_of(ALIGNMENT)?;
-        let mut buffer = buffers.take(room).ok()?;
-        let memory = buffer.memory().get_mut(..room)?;
-        if memory.as_ptr().addr() % ALIGNMENT != 0 {
-            return None;
-        }
-        let start = Instant::now();
-        let read = self.fill(memory, offset - front as u64, end);
-        self.patience().spend(length, read.is_ok().then(|| start.elapsed()));
-        read.ok()?;
-        buffer.set_filled(end);
-        Some(buffer.share().slice(front..))
-    }
-
-    /// Reads into memory, until `end` there.
+    /// Fills memory with the bytes from `offset` on, until `end` there.
     fn fill(&self, memory: &mut [u8], offset: u64, end: usize) -> io::Result<()> {
         let mut filled = 0;
         while filled < end {
-            match self.file.read_at(&mut memory[filled..], offset + filled as u64) {
+            match self.0.read_at(&mut memory[filled..], offset + filled as u64) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -91,31 +100,98 @@ impl Direct {
         }
         Ok(())
     }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Direct {
+    /// For a file that is not read yet.
+    pub fn new() -> Self {
+        Direct(Mutex::new(Patience::new(Instant::now())))
+    }
+
+    /// The `length` bytes of the file from `offset` on. `None` where they are to be read in another way.
+    pub fn read(&self, file: &File, buffers: &Buffers, offset: u64, length: usize) -> Option<Bytes> {
+        if length < LEAST {
+            return None;
+        }
+        let front = (offset % ALIGNMENT as u64) as usize;
+        let end = front.checked_add(length)?;
+        let room = end.checked_next_multiple_of(ALIGNMENT)?;
+        let direct = self.patience().begin(file, Instant::now())?;
+        let Ok(mut buffer) = buffers.take(room) else {
+            self.patience().file = State::Open(direct);
+            return None;
+        };
+        let memory = &mut buffer.memory()[..room];
+        debug_assert!(memory.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        let start = Instant::now();
+        let read = direct.fill(memory, offset - front as u64, end);
+        let took = start.elapsed();
+        self.patience().end(direct, length, read.as_ref().map(|()| took));
+        read.ok()?;
+        buffer.set_filled(end);
+        Some(buffer.share().slice(front..))
+    }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {
         // It is whole between any two statements that change it, so a panic elsewhere spoils nothing.
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Patience {
     fn new(now: Instant) -> Self {
-        Patience { budget: Budget::saved(now, MOST_SAVED), slow: 0 }
+        Patience { file: State::Closed, budget: Budget::full(now, MOST_SAVED), owed: 0 }
     }
 
-    fn has_time(&mut self, now: Instant) -> bool {
-        self.slow < MOST_SLOW && self.budget.can_afford(now)
+    /// Gives what is to be read, if it is worth it now; [`end`](Self::end) has to follow.
+    fn begin(&mut self, file: &File, now: Instant) -> Option<Arc<Descriptor>> {
+        if !self.budget.can_afford(now) {
+            return None;
+        }
+        match std::mem::replace(&mut self.file, State::Busy) {
+            State::Open(direct) => Some(direct),
+            State::Closed => {
+                let direct = Descriptor::open(file).map(Arc::new);
+                if direct.is_none() {
+                    self.file = State::Over;
+                }
+                direct
+            }
+            other => {
+                self.file = other;
+                None
+            }
+        }
     }
 
     /// So many bytes took that time, or could not be read.
-    fn spend(&mut self, bytes: usize, time: Option<Duration>) {
-        let Some(time) = time else {
-            self.slow = MOST_SLOW;
-            return;
+    fn end(&mut self, file: Arc<Descriptor>, bytes: usize, took: Result<Duration, &io::Error>) {
+        let is_over = match took {
+            Ok(time) => self.spend(bytes, time),
+            Err(error) => {
+                tracing::debug!("nothing more is read past the page cache: {error}");
+                true
+            }
         };
+        self.file = if is_over { State::Over } else { State::Open(file) };
+    }
+
+    /// So many bytes took that time. Says whether that was too slow once too often.
+    fn spend(&mut self, bytes: usize, time: Duration) -> bool {
         self.budget.spend(time);
         let is_slow = time.as_nanos() * u128::from(SLOW) > bytes as u128 * 1_000_000_000;
-        self.slow = if is_slow { self.slow + 1 } else { self.slow.saturating_sub(1) };
+        self.owed = if is_slow { self.owed + FAST_FOR_SLOW } else { self.owed.saturating_sub(1) };
+        let is_over = time > TOO_LONG || self.owed >= MOST_SLOW * FAST_FOR_SLOW;
+        if is_over {
+            tracing::debug!("nothing more is read past the page cache: {bytes} bytes took {time:?}");
+        }
+        is_over
     }
 }
 
@@ -125,60 +201,68 @@ mod tests {
 
     const SIZE: usize = 1_000_001;
 
-    /// A file in the folder of the build, since that of the system for such files may be in memory.
-    fn file() -> (tempfile::NamedTempFile, Vec<u8>) {
+    fn file() -> (File, Vec<u8>) {
         let bytes: Vec<u8> = (0..SIZE).map(|place| (place / 7 % 251) as u8).collect();
-        let file = tempfile::Builder::new().tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        std::fs::write(file.path(), &bytes).unwrap();
-        file.as_file().sync_all().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        file.sync_all().unwrap();
         (file, bytes)
     }
 
-    fn open(file: &tempfile::NamedTempFile) -> Option<Direct> {
-        let direct = Direct::open(file.path(), &file.as_file().metadata().unwrap());
-        if direct.is_none() {
+    /// Whether the file system reads anything past the page cache.
+    fn can_be_read(file: &File) -> bool {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(LEAST).unwrap();
+        let direct = Descriptor::open(file);
+        let can =
+            direct.is_some_and(|direct| direct.fill(&mut buffer.memory()[..ALIGNMENT], 0, ALIGNMENT).is_ok());
+        if !can {
             println!("skipped: this file system reads nothing past the page cache");
         }
-        direct
+        can
     }
 
     #[test]
     fn what_is_read_is_what_the_file_holds() {
         let (file, bytes) = file();
-        let Some(direct) = open(&file) else { return };
+        if !can_be_read(&file) {
+            return;
+        }
         let buffers = Buffers::default();
-        let mut read = 0;
         for offset in [0, 1, 511, 4096, 5000, SIZE - LEAST, SIZE - LEAST - 1] {
-            for length in [LEAST - 1, LEAST, LEAST + 1, 500_000, SIZE - offset] {
+            for length in [LEAST, LEAST + 1, 500_000, SIZE - offset] {
                 // However slow this machine is.
-                *direct.patience() = Patience::new(Instant::now());
-                let Some(got) = direct.read(&buffers, offset as u64, length) else { continue };
-                assert!(offset + length <= SIZE, "{offset} {length}");
-                assert!(got == bytes[offset..offset + length], "{offset} {length}");
-                read += 1;
+                let got = Direct::new().read(&file, &buffers, offset as u64, length);
+                let expected = bytes.get(offset..offset + length);
+                assert!(got.as_deref() == expected, "{offset} {length}");
             }
         }
-        println!("{read} pieces were read past the page cache");
+        assert_eq!(Direct::new().read(&file, &buffers, 0, LEAST - 1), None);
     }
 
     #[test]
-    fn what_is_missing_or_too_short_is_read_in_another_way() {
+    fn what_fails_once_is_not_tried_again() {
         let (file, _) = file();
-        let Some(direct) = open(&file) else { return };
-        let buffers = Buffers::default();
-        assert_eq!(direct.read(&buffers, 0, LEAST - 1), None);
-        assert_eq!(direct.patience().slow, 0);
-        file.as_file().set_len(LEAST as u64 / 2).unwrap();
-        assert_eq!(direct.read(&buffers, 0, LEAST), None);
-        assert_eq!(direct.patience().slow, MOST_SLOW);
-        file.as_file().set_len(SIZE as u64).unwrap();
-        assert_eq!(direct.read(&buffers, 0, LEAST), None, "it is not tried again");
+        let (direct, buffers) = (Direct::new(), Buffers::default());
+        file.set_len(LEAST as u64 / 2).unwrap();
+        assert_eq!(direct.read(&file, &buffers, 0, LEAST), None);
+        assert!(matches!(direct.patience().file, State::Over));
+        file.set_len(SIZE as u64).unwrap();
+        assert_eq!(direct.read(&file, &buffers, 0, LEAST), None);
     }
 
     #[test]
-    fn another_file_at_the_same_place_is_not_read() {
-        let (first, second) = (file().0, file().0);
-        assert!(Direct::open(first.path(), &second.as_file().metadata().unwrap()).is_none());
+    fn of_two_who_read_at_once_one_uses_the_page_cache() {
+        let (file, _) = file();
+        if !can_be_read(&file) {
+            return;
+        }
+        let now = Instant::now();
+        let mut patience = Patience::new(now);
+        let direct = patience.begin(&file, now).unwrap();
+        assert!(patience.begin(&file, now).is_none());
+        patience.end(direct, SIZE, Ok(Duration::from_micros(100)));
+        assert!(patience.begin(&file, now).is_some());
     }
 
     /// Reads a megabyte every so often, which takes so long, for ten seconds. Gives how often it was read past the page
@@ -186,14 +270,14 @@ mod tests {
     fn reads(every: Duration, takes: Duration) -> u32 {
         let start = Instant::now();
         let mut patience = Patience::new(start);
-        let count = (1..=(Duration::from_secs(10).as_nanos() / every.as_nanos()) as u32).filter(|number| {
-            let has_time = patience.has_time(start + every * *number);
-            if has_time {
-                patience.spend(1_000_000, Some(takes));
+        let (mut count, mut is_over) = (0, false);
+        for number in 1..=(Duration::from_secs(10).as_nanos() / every.as_nanos()) as u32 {
+            if !is_over && patience.budget.can_afford(start + every * number) {
+                is_over = patience.spend(1_000_000, takes);
+                count += 1;
             }
-            has_time
-        });
-        count.count() as u32
+        }
+        count
     }
 
     #[test]
@@ -201,19 +285,20 @@ mod tests {
         let micros = Duration::from_micros;
         // A fast disk at the rate of a robot, and as fast as it goes: a twentieth of the time.
         assert_eq!(reads(micros(100_000), micros(400)), 100);
-        assert!((1250..1360).contains(&reads(micros(400), micros(400))));
-        // A disk that turns.
+        assert!((1250..1280).contains(&reads(micros(400), micros(400))));
+        // A disk that turns, and one that has to start for that first.
         assert_eq!(reads(micros(1_000_000), micros(15_000)), MOST_SLOW);
+        assert_eq!(reads(micros(1_000_000), micros(3_000_000)), 1);
     }
 
     #[test]
-    fn a_slow_read_now_and_then_is_forgiven() {
-        let start = Instant::now();
-        let mut patience = Patience::new(start);
-        for second in 1..1000 {
-            assert!(patience.has_time(start + Duration::from_secs(second)), "{second}");
-            let takes = if second % 3 == 0 { 40 } else { 1 };
-            patience.spend(1_000_000, Some(Duration::from_millis(takes)));
-        }
+    fn a_slow_read_now_and_then_is_forgiven_but_not_often() {
+        let lasts = |every: u32| {
+            let mut patience = Patience::new(Instant::now());
+            let takes = |number| Duration::from_millis(if number % every == 0 { 40 } else { 1 });
+            (1..1000).position(|number| patience.spend(1_000_000, takes(number)))
+        };
+        assert_eq!(lasts(10), None);
+        assert!(lasts(3).is_some());
     }
 }
