@@ -52,6 +52,7 @@ fn jsonl(folder: &Path) {
         lines += 1;
     }
     file.into_inner().expect("room on the disk");
+    file::sync(&path);
     let ours = || open(&path).message_count();
     let theirs = || {
         let text = std::fs::read(&path).expect("the file");
@@ -92,6 +93,8 @@ fn mcap_file(folder: &Path, compression: Option<Compression>, size: usize) -> Pa
         writer.write_to_known_channel(&header, &payload).expect("room on the disk");
     }
     writer.finish().expect("room on the disk");
+    drop(writer);
+    file::sync(&path);
     path
 }
 

@@ -12,3 +12,9 @@ const PIECE: usize = 4 << 20;
 pub fn create(path: &Path) -> BufWriter<File> {
     BufWriter::with_capacity(PIECE, File::create(path).expect("a file"))
 }
+
+/// Waits until the file is on the disk, as recordings are that are played: what is not is written first when it is read past
+/// the page cache.
+pub fn sync(path: &Path) {
+    File::open(path).and_then(|file| file.sync_all()).expect("room on the disk");
+}

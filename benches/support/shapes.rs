@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mcap::Compression;
 
-use crate::file::create;
+use crate::file::{create, sync};
 
 /// When all recordings start, in nanoseconds since 1970.
 pub const START: u64 = 1_700_000_000_000_000_000;
@@ -130,6 +130,8 @@ impl Shape {
             next[place] += 1;
         }
         writer.finish().expect("room on the disk");
+        drop(writer);
+        sync(path);
     }
 
     /// Writes the same messages as JSONL.
@@ -144,6 +146,7 @@ impl Shape {
             file.write_all(b"}\n").expect("room on the disk");
         }
         file.flush().expect("room on the disk");
+        sync(path);
     }
 
     fn payload(&self, number: u64, bytes: usize, noise: &mut Noise) -> Vec<u8> {
