@@ -22,7 +22,6 @@
 //! What is public is what such a test needs, and has no types of other crates in it, but needs a tokio
 //! runtime around it.
 
-mod budget;
 mod embed;
 
 pub use embed::{Counts, Error, Event, Events, Rate, Replay, Server, State, Status, Topic};

@@ -1,7 +1,12 @@
-//! Points in recorded time, and the one place that knows how times and durations are written as text.
+//! Points in recorded time, and the one place that knows how times and durations are written as text. Beside them, a share of real
+//! time.
+
+mod budget;
 
 use std::fmt;
 use std::time::Duration;
+
+pub(crate) use budget::Budget;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 

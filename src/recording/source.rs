@@ -44,18 +44,18 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// As [`read_exact_at`](Self::read_exact_at), and `OutOfMemory`.
     fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
+        check_length(self.len(), offset, length)?;
         read_buffered(self, buffers, offset, length)
     }
 }
 
-/// What a source does that has no better way.
+/// Reads bytes that the source has to memory that is used again, where it has no better way.
 fn read_buffered(
     source: &(impl Source + ?Sized),
     buffers: &Buffers,
     offset: u64,
     length: usize,
 ) -> io::Result<Bytes> {
-    check_length(source.len(), offset, length)?;
     let mut buffer = buffers.take(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     source.read_exact_at(&mut buffer.memory()[..length], offset)?;
     buffer.set_filled(length);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use crate::budget::Budget;
+use crate::time::Budget;
 
 thread_local! {
     /// Of each thread that writes to clients.

@@ -209,7 +209,7 @@ impl Outbox {
         let channel = state.channels.remove(&id)?;
         state.waiting.unsubscribe(channel);
         self.aside.set_wanted(channel, false);
-        self.queue_put_aside(&mut state);
+        self.queue_aside_in(&mut state);
         self.tell_room(&mut state);
         Some(channel)
     }
@@ -225,7 +225,7 @@ impl Outbox {
         let mut state = self.lock();
         let delivery = self.queue_events(&mut state, events, position, at, self.written());
         // For what is put aside there is less room now.
-        self.queue_put_aside(&mut state);
+        self.queue_aside_in(&mut state);
         delivery
     }
 
@@ -303,7 +303,7 @@ impl Outbox {
         let mut state = self.lock();
         if !state.closing {
             state.queue(message, position, None, self.may_hold());
-            self.queue_put_aside(&mut state);
+            self.queue_aside_in(&mut state);
             drop(state);
             self.filled.notify_one();
         }
@@ -456,7 +456,7 @@ impl Outbox {
     /// Takes no more messages.
     fn close(&self, state: &mut State) {
         state.closing = true;
-        self.queue_put_aside(state);
+        self.queue_aside_in(state);
         self.tell_room(state);
     }
 
@@ -569,7 +569,7 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it, so a panic elsewhere spoils nothing.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.queue_put_aside(&mut state);
+        self.queue_aside_in(&mut state);
         state
     }
 }

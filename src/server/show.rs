@@ -20,10 +20,10 @@ use super::happenings::Happenings;
 use super::outbox::{Outbox, SubscribeError};
 use super::parameters::{Properties, Property};
 use super::{ServerOptions, SessionMode};
-use crate::budget::Budget;
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Player, Position, Remote, State as PlaybackState};
 use crate::recording::ChannelId;
+use crate::time::Budget;
 
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);

@@ -9,13 +9,13 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::budget::Budget;
 use crate::recording::Buffers;
+use crate::time::Budget;
 
 /// Places in the file and in memory are multiples of this many bytes, which all usual disks can do.
 const ALIGNMENT: usize = 4096;
@@ -57,7 +57,7 @@ struct Patience {
 enum State {
     /// Not opened for this yet.
     Closed,
-    Open(Arc<Descriptor>),
+    Open(Descriptor),
     /// Somebody reads. Others use the page cache meanwhile: so not all of them wait where the disk takes long.
     Busy,
     /// It is not, and will not be.
@@ -150,14 +150,14 @@ impl Patience {
     }
 
     /// Gives what is to be read, if it is worth it now; [`end`](Self::end) has to follow.
-    fn begin(&mut self, file: &File, now: Instant) -> Option<Arc<Descriptor>> {
+    fn begin(&mut self, file: &File, now: Instant) -> Option<Descriptor> {
         if !self.budget.can_afford(now) {
             return None;
         }
         match std::mem::replace(&mut self.file, State::Busy) {
             State::Open(direct) => Some(direct),
             State::Closed => {
-                let direct = Descriptor::open(file).map(Arc::new);
+                let direct = Descriptor::open(file);
                 if direct.is_none() {
                     self.file = State::Over;
                 }
@@ -171,7 +171,7 @@ impl Patience {
     }
 
     /// So many bytes took that time, or could not be read.
-    fn end(&mut self, file: Arc<Descriptor>, bytes: usize, took: Result<Duration, &io::Error>) {
+    fn end(&mut self, file: Descriptor, bytes: usize, took: Result<Duration, &io::Error>) {
         let is_over = match took {
             Ok(time) => self.spend(bytes, time),
             Err(error) => {

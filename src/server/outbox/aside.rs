@@ -246,7 +246,7 @@ impl Outbox {
     }
 
     /// Queues what is put aside, before anybody can see that it is missing.
-    pub(super) fn queue_put_aside(&self, state: &mut State) {
+    pub(super) fn queue_aside_in(&self, state: &mut State) {
         while state.far_behind {
             let caught_up = state.waiting.is_empty() || state.closing || self.loses_nothing();
             let happened = self.aside.take(caught_up, self.room_aside(state));

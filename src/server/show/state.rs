@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::budget::Budget;
 use crate::playback::Event;
 use crate::server::latest::Latest;
 use crate::server::outbox::{Delivery, LARGE, Outbox, ShareWatch};
 use crate::server::parameters::Properties;
-use crate::time::Timestamp;
+use crate::time::{Budget, Timestamp};
 
 /// For how many clients the scheduler itself writes what is small to the socket. For more, that would delay the last
 /// ones; each further one is served by whoever waits for it.

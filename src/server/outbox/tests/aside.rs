@@ -58,6 +58,13 @@ fn far_behind(limit: usize, start: Instant) -> Outbox {
 
 const LATER: Duration = Duration::from_millis(300);
 
+/// So many large messages come then.
+fn camera(outbox: &Outbox, start: Instant, count: u64) {
+    for millis in 300..300 + count {
+        outbox.deliver(&[event(0, millis, 100_000)], nanos(millis), start + Duration::from_millis(millis));
+    }
+}
+
 #[test]
 fn what_happens_is_queued_by_who_looks_next_and_comes_in_order() {
     let start = Instant::now();
@@ -167,9 +174,7 @@ fn what_is_not_subscribed_to_is_not_kept() {
 fn also_where_only_others_topics_go_on_messages_wait_no_longer_than_they_may() {
     let start = Instant::now();
     let outbox = far_behind(1 << 30, start);
-    for millis in 300..310 {
-        outbox.deliver(&[event(0, millis, 100_000)], nanos(millis), start + Duration::from_millis(millis));
-    }
+    camera(&outbox, start, 10);
     outbox.unsubscribe(101);
     outbox.deliver(&[event(1, 3000, 10)], nanos(3000), start + Duration::from_secs(3));
     assert_eq!(outbox.counts().dropped, 10);
@@ -179,9 +184,7 @@ fn also_where_only_others_topics_go_on_messages_wait_no_longer_than_they_may() {
 fn how_much_is_taken_is_reckoned_as_when_it_happened() {
     let start = Instant::now();
     let outbox = far_behind(1 << 30, start);
-    for millis in 300..340 {
-        outbox.deliver(&[event(0, millis, 100_000)], nanos(millis), start + Duration::from_millis(millis));
-    }
+    camera(&outbox, start, 40);
     outbox.written.store(1_000_000, Ordering::Relaxed);
     outbox.deliver(&[event(1, 2400, 10)], nanos(2400), start + Duration::from_millis(2400));
     // It takes much more before that is queued.
