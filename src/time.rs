@@ -1,5 +1,6 @@
-//! Points in recorded time, and the one place that knows how times and durations are written as text. Beside them, a share of real
-//! time.
+//! Points in recorded time, and the one place that knows how times and durations are written as text.
+//!
+//! Beside them, shares of real time for what may be left out.
 
 mod budget;
 

@@ -97,7 +97,7 @@ impl FileSource {
         Ok(FileSource {
             file,
             #[cfg(target_os = "linux")]
-            direct: direct::Direct::new(),
+            direct: direct::Direct::new(path),
             len,
         })
     }
@@ -111,8 +111,8 @@ impl Source for FileSource {
     #[cfg(target_os = "linux")]
     fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
         check_length(self.len(), offset, length)?;
-        let direct = self.direct.read(&self.file, buffers, offset, length);
-        direct.map_or_else(|| read_buffered(self, buffers, offset, length), Ok)
+        let cached = || read_buffered(self, buffers, offset, length);
+        self.direct.read(&self.file, buffers, offset, length, cached)
     }
 
     #[cfg(unix)]
@@ -164,5 +164,38 @@ impl Source for Bytes {
 
     fn read_into(&self, _: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
         self.read_at(offset, length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_at_any_place_until_it_becomes_shorter() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|place| (place / 7 % 251) as u8).collect();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let source = FileSource::open(file.path()).unwrap();
+        let buffers = Buffers::default();
+        // More often than it takes to try each way of reading.
+        for number in 0..20 {
+            for length in [300_000, 100, 0] {
+                let offset = number * 35_001;
+                let read = source.read_into(&buffers, offset as u64, length).unwrap();
+                assert!(read == bytes[offset..offset + length], "{offset} {length}");
+            }
+        }
+        let outside = source.read_into(&buffers, 700_001, 300_000).unwrap_err();
+        assert_eq!(outside.kind(), io::ErrorKind::UnexpectedEof);
+
+        file.as_file().set_len(500_000).unwrap();
+        for _ in 0..20 {
+            let cut = source.read_into(&buffers, 300_000, 300_000).unwrap_err();
+            assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(source.read_into(&buffers, 200_000, 300_000).unwrap() == bytes[200_000..500_000]);
+        }
     }
 }

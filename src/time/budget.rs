@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// A twentieth of all time may be spent.
 const SHARE: u32 = 20;
 
-/// To what time adds up that was not spent, where nothing else is said.
+/// To what time adds up that was not spent.
 const MOST_SAVED: Duration = Duration::from_millis(3);
 
 /// What took longer than this is charged as this: the whole machine may have stood.
@@ -16,20 +16,12 @@ const MOST_CHARGED: Duration = Duration::from_millis(50);
 pub(crate) struct Budget {
     /// Up to when the time is paid for that was spent: in the future where too much was.
     paid: Instant,
-    /// To what time adds up that was not spent.
-    most_saved: Duration,
 }
 
 impl Budget {
     /// Of which nothing is saved or spent yet.
     pub fn new(now: Instant) -> Self {
-        Budget { paid: now, most_saved: MOST_SAVED }
-    }
-
-    /// Of which so much is saved, and never more.
-    #[cfg(any(target_os = "linux", test))]
-    pub fn full(now: Instant, most: Duration) -> Self {
-        Budget { paid: now.checked_sub(most * SHARE).unwrap_or(now), most_saved: most }
+        Budget { paid: now }
     }
 
     /// Does something, unless that took too long of late: then it gives nothing.
@@ -44,7 +36,7 @@ impl Budget {
 
     /// Whether something may be done now.
     pub fn can_afford(&mut self, now: Instant) -> bool {
-        self.paid = self.paid.max(now.checked_sub(self.most_saved * SHARE).unwrap_or(now));
+        self.paid = self.paid.max(now.checked_sub(MOST_SAVED * SHARE).unwrap_or(now));
         self.paid <= now
     }
 
@@ -74,18 +66,6 @@ mod tests {
             now += Duration::from_micros(100);
         }
         (times, spent)
-    }
-
-    #[test]
-    fn what_is_saved_is_spent_once() {
-        let (start, most) = (Instant::now() + Duration::from_secs(1), Duration::from_millis(10));
-        let mut budget = Budget::full(start, most);
-        for _ in 0..10 {
-            assert!(budget.can_afford(start));
-            budget.spend(Duration::from_millis(1));
-        }
-        budget.spend(Duration::from_millis(1));
-        assert!(!budget.can_afford(start));
     }
 
     #[test]

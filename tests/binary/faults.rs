@@ -16,10 +16,10 @@ use crate::http::{ask, host};
 use crate::program::{Server, fgplay};
 use crate::recordings::{MILLISECOND, START, Topic, file, mcap, ticks};
 
-/// How many messages the large recordings have. With 100 kB each it is far more than what is read ahead and waits
-/// in sockets.
-const COUNT: u64 = 300;
-const PAYLOAD: usize = 100_000;
+/// How many messages the large recordings have. With 300 kB each it is far more than what is read ahead and waits
+/// in sockets, and chunks that hold one are large enough to be read past the page cache.
+const COUNT: u64 = 100;
+const PAYLOAD: usize = 300_000;
 
 /// Bytes that can't be compressed, as text.
 fn noise(seed: u64) -> String {
