@@ -1,7 +1,7 @@
 //! Where a recording's bytes come from.
 
 #[cfg(target_os = "linux")]
-mod direct;
+mod large_reads;
 
 use std::fs::File;
 use std::io;
@@ -71,9 +71,8 @@ fn check_length(len: u64, offset: u64, length: usize) -> io::Result<()> {
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
-    /// Reads large pieces of it.
     #[cfg(target_os = "linux")]
-    direct: direct::Direct,
+    large_reads: large_reads::LargeReads,
     len: u64,
 }
 
@@ -97,7 +96,7 @@ impl FileSource {
         Ok(FileSource {
             file,
             #[cfg(target_os = "linux")]
-            direct: direct::Direct::new(path),
+            large_reads: large_reads::LargeReads::new(path),
             len,
         })
     }
@@ -111,8 +110,10 @@ impl Source for FileSource {
     #[cfg(target_os = "linux")]
     fn read_into(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
         check_length(self.len(), offset, length)?;
-        let cached = || read_buffered(self, buffers, offset, length);
-        self.direct.read(&self.file, buffers, offset, length, cached)
+        if length < large_reads::LEAST {
+            return read_buffered(self, buffers, offset, length);
+        }
+        self.large_reads.read(&self.file, buffers, offset, length)
     }
 
     #[cfg(unix)]
@@ -180,10 +181,10 @@ mod tests {
         file.write_all(&bytes).unwrap();
         let source = FileSource::open(file.path()).unwrap();
         let buffers = Buffers::default();
-        // More often than it takes to try each way of reading.
-        for number in 0..20 {
+        // So often that each way of reading is tried.
+        for number in 0..100 {
             for length in [300_000, 100, 0] {
-                let offset = number * 35_001;
+                let offset = number * 7001;
                 let read = source.read_into(&buffers, offset as u64, length).unwrap();
                 assert!(read == bytes[offset..offset + length], "{offset} {length}");
             }
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(outside.kind(), io::ErrorKind::UnexpectedEof);
 
         file.as_file().set_len(500_000).unwrap();
-        for _ in 0..20 {
+        for _ in 0..100 {
             let cut = source.read_into(&buffers, 300_000, 300_000).unwrap_err();
             assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
             assert!(source.read_into(&buffers, 200_000, 300_000).unwrap() == bytes[200_000..500_000]);

@@ -35,7 +35,7 @@ impl Budget {
     }
 
     /// Whether something may be done now.
-    pub fn can_afford(&mut self, now: Instant) -> bool {
+    fn can_afford(&mut self, now: Instant) -> bool {
         self.paid = self.paid.max(now.checked_sub(MOST_SAVED * SHARE).unwrap_or(now));
         self.paid <= now
     }

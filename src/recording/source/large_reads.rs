@@ -1,0 +1,436 @@
+//! Large reads of a file on Linux: through the system's page cache, or past it where that is faster.
+//!
+//! What is read past the page cache is copied by the disk and not by the processor. What the page cache has, it has
+//! faster nearly always; but not on virtual machines whose host takes back memory that is not used: there each page has
+//! to be fetched, by the processor. So both ways are tried and timed.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::recording::Buffers;
+
+/// Less than this, in bytes, is not worth the trouble. What is no less lies on pages of its own in memory.
+pub const LEAST: usize = 128 * 1024;
+
+/// Places in the file and in memory are multiples of this many bytes, which all usual disks can do.
+const ALIGNMENT: usize = 4096;
+
+/// How many times as fast it has to be past the page cache, since disks are wanted by others too.
+const TIMES_FASTER: u64 = 2;
+
+/// After so many reads in one way the other is tried again, after twice as many the next time, and so on up to the most.
+const FIRST_TRIAL: u32 = 64;
+const MOST_BETWEEN_TRIALS: u32 = 1024;
+
+/// A read that takes so much longer than with a slow disk held up playback, perhaps because the disk had to start. Then
+/// there are so many times as many reads before the next trial.
+const TOO_LONG: Duration = Duration::from_millis(250);
+const RARER: u32 = 64;
+
+/// What a slow disk gives, in bytes a second.
+const SLOW: u64 = 100_000_000;
+
+/// Reads one file in large pieces.
+#[derive(Debug)]
+pub struct LargeReads {
+    /// For messages.
+    path: PathBuf,
+    choice: Mutex<Choice>,
+}
+
+/// Which way is taken.
+#[derive(Debug)]
+struct Choice {
+    state: State,
+    past: Recent,
+    through: Recent,
+    /// Whether reads go past the page cache, but for trials.
+    is_past: bool,
+    /// How many reads there were since the last trial, or since the way changed, and after how many the next one is.
+    since_trial: u32,
+    next_trial: u32,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Free,
+    /// Somebody reads past the page cache. Others use it meanwhile: so not all of them wait where the disk takes long.
+    Busy,
+    /// All reads go through the page cache.
+    Over,
+}
+
+/// What the last two reads in one way took, in nanoseconds for each MiB. A busy machine makes one of them seem slow,
+/// rarely both.
+#[derive(Debug, Default)]
+struct Recent([Option<u64>; 2]);
+
+impl Recent {
+    fn add(&mut self, bytes: usize, time: Duration) {
+        let scaled = (time.as_nanos() << 20) / (bytes as u128).max(1);
+        self.0 = [Some(u64::try_from(scaled).unwrap_or(u64::MAX)), self.0[0]];
+    }
+
+    /// The shorter one. `None` where there are not two yet.
+    fn shorter(&self) -> Option<u64> {
+        Some(self.0[0]?.min(self.0[1]?))
+    }
+}
+
+impl LargeReads {
+    /// Of the file at `path`, which is not read yet.
+    pub fn new(path: &Path) -> Self {
+        LargeReads { path: path.to_owned(), choice: Mutex::new(Choice::new()) }
+    }
+
+    /// The `length` bytes of the file from `offset` on, [`LEAST`] or more.
+    ///
+    /// # Errors
+    /// Those of reading through the page cache; what can't be read past it is read so.
+    pub fn read(&self, file: &File, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
+        let front = (offset % ALIGNMENT as u64) as usize;
+        let end = front.saturating_add(length);
+        let room = end.checked_next_multiple_of(ALIGNMENT).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut buffer = buffers.take(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        debug_assert!(buffer.memory().as_ptr().addr().is_multiple_of(ALIGNMENT));
+        self.fill(file, &mut buffer.memory()[..room], offset - front as u64, front..end)?;
+        buffer.set_filled(end);
+        Ok(buffer.share().slice(front..))
+    }
+
+    /// Fills the part of the memory that is wanted with what the file has from `offset` on: an offset for all of the
+    /// memory, both of them aligned.
+    fn fill(&self, file: &File, memory: &mut [u8], offset: u64, wanted: Range<usize>) -> io::Result<()> {
+        let bytes = wanted.len();
+        let is_past = self.choice().begin();
+        if is_past {
+            let start = Instant::now();
+            let read = read_past(file, memory, offset, wanted.end);
+            let took = start.elapsed();
+            match read {
+                Ok(()) => {
+                    self.choice().past_took(bytes, took);
+                    return Ok(());
+                }
+                Err(why) => {
+                    if self.choice().failed(&why) == State::Over {
+                        let path = self.path.display();
+                        tracing::debug!("{path} is only read through the page cache from now on: {why}");
+                    }
+                }
+            }
+        }
+        let start = Instant::now();
+        let had_all = read_through(file, &mut memory[wanted.clone()], offset + wanted.start as u64)?;
+        if had_all {
+            self.choice().through_took(bytes, start.elapsed());
+        }
+        Ok(())
+    }
+
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        // It is whole between any two statements that change it, so a panic elsewhere spoils nothing.
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Choice {
+    fn new() -> Self {
+        Choice {
+            state: State::Free,
+            past: Recent::default(),
+            through: Recent::default(),
+            is_past: false,
+            since_trial: 0,
+            next_trial: FIRST_TRIAL,
+        }
+    }
+
+    /// Whether the next read goes past the page cache; then [`past_took`](Self::past_took) or [`failed`](Self::failed)
+    /// has to follow.
+    fn begin(&mut self) -> bool {
+        let goes_past = self.state == State::Free && self.choose();
+        if goes_past {
+            self.state = State::Busy;
+        }
+        goes_past
+    }
+
+    fn choose(&mut self) -> bool {
+        if self.through.shorter().is_none() || self.past.shorter().is_none() {
+            // First two in each way.
+            return self.through.shorter().is_some();
+        }
+        self.since_trial += 1;
+        if self.since_trial <= self.next_trial {
+            return self.is_past;
+        }
+        self.since_trial = 0;
+        self.next_trial = self.next_trial.max((self.next_trial * 2).min(MOST_BETWEEN_TRIALS));
+        !self.is_past
+    }
+
+    /// So many bytes took that time past the page cache.
+    fn past_took(&mut self, bytes: usize, time: Duration) {
+        self.state = State::Free;
+        self.past.add(bytes, time);
+        self.compare();
+        let slow = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000 / SLOW));
+        if time.saturating_sub(slow) > TOO_LONG {
+            self.next_trial = self.next_trial.saturating_mul(RARER);
+        }
+    }
+
+    /// So many bytes took that time from the page cache, which had them all.
+    fn through_took(&mut self, bytes: usize, time: Duration) {
+        self.through.add(bytes, time);
+        self.compare();
+    }
+
+    fn compare(&mut self) {
+        let (Some(past), Some(through)) = (self.past.shorter(), self.through.shorter()) else { return };
+        let is_past = past.saturating_mul(TIMES_FASTER) <= through;
+        if is_past != self.is_past {
+            self.is_past = is_past;
+            (self.since_trial, self.next_trial) = (0, FIRST_TRIAL);
+        }
+    }
+
+    /// What was to be read past the page cache could not be. Gives what follows.
+    fn failed(&mut self, why: &io::Error) -> State {
+        let lacks_descriptors =
+            [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(why).unwrap_or(Errno::IO));
+        self.state = if lacks_descriptors { State::Free } else { State::Over };
+        self.state
+    }
+}
+
+/// Fills memory through the page cache. Gives whether that had all of it.
+fn read_through(file: &File, memory: &mut [u8], offset: u64) -> io::Result<bool> {
+    let at_once = rustix::io::preadv2(file, &mut [IoSliceMut::new(memory)], offset, ReadWriteFlags::NOWAIT);
+    let had = at_once.unwrap_or(0);
+    file.read_exact_at(&mut memory[had..], offset + had as u64)?;
+    Ok(had == memory.len())
+}
+
+/// Fills memory past the page cache with the bytes from `offset` on, until `end` there. For that the file is opened once
+/// more, each time: that takes little of what is saved, and no descriptor is kept.
+fn read_past(file: &File, memory: &mut [u8], offset: u64, end: usize) -> io::Result<()> {
+    let file = open(file)?;
+    let mut filled = 0;
+    while filled < end {
+        match file.read_at(&mut memory[filled..], offset + filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a file once more: by its descriptor, since there may be another one at its path by now.
+fn open(file: &File) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    const SIZE: usize = 1_000_001;
+
+    fn recording() -> (NamedTempFile, Vec<u8>) {
+        let bytes: Vec<u8> = (0..SIZE).map(|place| (place / 7 % 251) as u8).collect();
+        let file = NamedTempFile::new().unwrap();
+        file.as_file().write_all_at(&bytes, 0).unwrap();
+        file.as_file().sync_all().unwrap();
+        (file, bytes)
+    }
+
+    /// Whether the file system reads anything past the page cache, by the file's path.
+    fn can_be_read_past(file: &NamedTempFile) -> bool {
+        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        let direct = File::options().read(true).custom_flags(flags).open(file.path());
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(LEAST).unwrap();
+        let can = direct.is_ok_and(|direct| direct.read_at(&mut buffer.memory()[..ALIGNMENT], 0).is_ok());
+        if !can {
+            println!("skipped: this file system reads nothing past the page cache");
+        }
+        can
+    }
+
+    /// What reads in one way the next time.
+    fn reads(is_past: bool) -> LargeReads {
+        let reads = LargeReads::new(Path::new("recording"));
+        let recent = |is_slow| Recent([Some(u64::from(is_slow)); 2]);
+        *reads.choice() =
+            Choice { past: recent(!is_past), through: recent(is_past), is_past, ..Choice::new() };
+        reads
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_file_holds() {
+        let (file, bytes) = recording();
+        let ways: &[bool] = if can_be_read_past(&file) { &[false, true] } else { &[false] };
+        for offset in [0, 1, 511, 4096, 5000, SIZE - LEAST, SIZE - LEAST - 1] {
+            for length in [LEAST, LEAST + 1, 500_000, SIZE - offset] {
+                for is_past in ways {
+                    let reads = reads(*is_past);
+                    let read = reads.read(file.as_file(), &Buffers::default(), offset as u64, length);
+                    match bytes.get(offset..offset + length) {
+                        Some(expected) => assert!(read.unwrap() == expected, "{offset} {length} {is_past}"),
+                        None => assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
+                    }
+                    // It took that way, and was timed.
+                    let choice = reads.choice();
+                    let past = choice.past.0[0].is_some_and(|time| time > 1);
+                    assert!(past == *is_past || choice.state == State::Over, "{offset} {length} {is_past}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_page_cache_has_is_timed() {
+        let (file, _) = recording();
+        let reads = LargeReads::new(file.path());
+        let is_there = read_through(file.as_file(), &mut vec![0; SIZE], 0).unwrap();
+        reads.read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap();
+        assert!(!is_there || reads.choice().through.0[0].is_some_and(|time| time > 1));
+    }
+
+    #[test]
+    fn it_is_the_file_that_was_opened_whatever_lies_at_its_path() {
+        let (file, bytes) = recording();
+        if can_be_read_past(&file) {
+            let (other, _) = recording();
+            other.as_file().write_all_at(&vec![7; SIZE], 0).unwrap();
+            std::fs::rename(other.path(), file.path()).unwrap();
+            assert!(reads(true).read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap() == bytes);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_past_the_page_cache_is_read_through_it() {
+        let (file, bytes) = recording();
+        let mut memory = vec![0; LEAST + 2 * ALIGNMENT];
+        // At a place that is no multiple of anything, where a disk can't write to.
+        let odd = memory.as_ptr().align_offset(ALIGNMENT) + 1;
+        let reads = reads(true);
+        reads.fill(file.as_file(), &mut memory[odd..odd + LEAST], 0, 0..LEAST).unwrap();
+        assert!(memory[odd..odd + LEAST] == bytes[..LEAST]);
+        assert_ne!(reads.choice().state, State::Busy);
+    }
+
+    #[test]
+    fn what_fails_is_not_tried_again_unless_descriptors_lack_for_a_moment() {
+        for (errno, state) in
+            [(Errno::INVAL, State::Over), (Errno::MFILE, State::Free), (Errno::NFILE, State::Free)]
+        {
+            let mut choice = Choice::new();
+            past(&mut choice, 10, 500, Some(2000));
+            assert!(choice.begin());
+            assert_eq!(choice.failed(&errno.into()), state);
+            assert_eq!(choice.begin(), state == State::Free);
+        }
+    }
+
+    /// Reads a megabyte so many times, which takes so many microseconds past the page cache, and through it where that
+    /// has all. Gives which reads went past it.
+    fn past(choice: &mut Choice, times: u32, past: u64, through: Option<u64>) -> Vec<u32> {
+        let reads = 0..times;
+        let reads = reads.filter(|_| {
+            let goes_past = choice.begin();
+            if goes_past {
+                choice.past_took(1_000_000, Duration::from_micros(past));
+            } else if let Some(through) = through {
+                choice.through_took(1_000_000, Duration::from_micros(through));
+            }
+            goes_past
+        });
+        reads.collect()
+    }
+
+    #[test]
+    fn a_way_that_is_twice_as_fast_is_taken() {
+        let mut choice = Choice::new();
+        // Two in each way, then the faster one but for trials that get rarer.
+        let went_past = past(&mut choice, 300, 500, Some(1000));
+        let through: Vec<u32> = (0..300).filter(|number| !went_past.contains(number)).collect();
+        assert_eq!(through, [0, 1, 68, 197]);
+        // What the page cache has is at hand again, as the next trial shows, and later it is not.
+        assert!(past(&mut choice, 2000, 500, Some(150)).len() < 300);
+        assert!(past(&mut choice, 100, 500, Some(2000)).len() > 90);
+    }
+
+    #[test]
+    fn the_page_cache_is_used_where_it_is_not_so_much_slower_or_does_not_have_the_file() {
+        assert_eq!(past(&mut Choice::new(), 300, 500, Some(999)), [2, 3, 68, 197]);
+        assert!(past(&mut Choice::new(), 300, 500, None).is_empty());
+    }
+
+    #[test]
+    fn reads_of_all_lengths_are_compared() {
+        let mut choice = Choice::new();
+        for _ in 0..2 {
+            choice.past_took(150_000, Duration::from_micros(100));
+            choice.through_took(10_000_000, Duration::from_millis(2));
+        }
+        assert!(!choice.is_past);
+    }
+
+    #[test]
+    fn one_slow_read_changes_nothing() {
+        let mut choice = Choice::new();
+        past(&mut choice, 10, 500, Some(2000));
+        past(&mut choice, 1, 100_000, Some(2000));
+        assert_eq!(past(&mut choice, 10, 500, Some(2000)).len(), 10);
+    }
+
+    #[test]
+    fn trials_get_rarer_but_never_end() {
+        let trials = past(&mut Choice::new(), 100_000, 500, Some(500)).len() as u32;
+        let least = 100_000 / MOST_BETWEEN_TRIALS - 1;
+        assert!((least..least + 10).contains(&trials), "{trials}");
+    }
+
+    #[test]
+    fn after_a_read_that_takes_very_long_trials_are_much_rarer() {
+        let mut choice = Choice::new();
+        past(&mut choice, 10, 500, Some(500));
+        // A disk that has to start first.
+        let trials = past(&mut choice, 10_000, 251_000 + 10_000, Some(500));
+        assert_eq!(trials.len(), 2, "{trials:?}");
+        // A large chunk may take long.
+        choice.next_trial = FIRST_TRIAL;
+        choice.past_took(150_000_000, Duration::from_millis(1750));
+        assert_eq!(choice.next_trial, FIRST_TRIAL);
+        choice.past_took(150_000_000, Duration::from_millis(1751));
+        assert_eq!(choice.next_trial, FIRST_TRIAL * RARER);
+    }
+
+    #[test]
+    fn of_two_who_read_at_once_one_uses_the_page_cache() {
+        let mut choice = Choice::new();
+        past(&mut choice, 10, 500, Some(2000));
+        assert!(choice.begin());
+        assert!(!choice.begin());
+        choice.past_took(SIZE, Duration::from_micros(500));
+        assert!(choice.begin());
+    }
+}
