@@ -1,8 +1,8 @@
 //! Large reads of a file on Linux: through the system's page cache, or past it where that is faster.
 //!
 //! What is read past the page cache is copied by the disk and not by the processor. What the page cache has, it has
-//! faster nearly always; but not on virtual machines whose host takes back memory that is not used: there each page has
-//! to be fetched, by the processor. So both ways are tried and timed.
+//! faster nearly always; but not on virtual machines whose host takes back memory that is not used: there the processor
+//! has to fetch each page that nobody touched for a few seconds, again and again. So both ways are tried and timed.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -31,10 +31,11 @@ const TIMES_FASTER: u64 = 2;
 const FIRST_TRIAL: u32 = 64;
 const MOST_BETWEEN_TRIALS: u32 = 1024;
 
-/// A read that takes so much longer than with a slow disk held up playback, perhaps because the disk had to start. Then
-/// there are so many times as many reads before the next trial.
+/// A trial that takes so much longer than with a slow disk held up playback, perhaps because the disk had to start. Then
+/// there are so many times as many reads before the next one, and so on up to the most.
 const TOO_LONG: Duration = Duration::from_millis(250);
 const RARER: u32 = 64;
+const MOST_AFTER_TOO_LONG: u32 = RARER * MOST_BETWEEN_TRIALS;
 
 /// What a slow disk gives, in bytes a second.
 const SLOW: u64 = 100_000_000;
@@ -55,7 +56,7 @@ struct Choice {
     through: Recent,
     /// Whether reads go past the page cache, but for trials.
     is_past: bool,
-    /// How many reads there were since the last trial, or since the way changed, and after how many the next one is.
+    /// How many reads were decided on since the last trial, or since the way changed, and after how many the next one is.
     since_trial: u32,
     next_trial: u32,
 }
@@ -131,9 +132,7 @@ impl LargeReads {
         }
         let start = Instant::now();
         let had_all = read_through(file, &mut memory[wanted.clone()], offset + wanted.start as u64)?;
-        if had_all {
-            self.choice().through_took(bytes, start.elapsed());
-        }
+        self.choice().through_took(bytes, had_all.then(|| start.elapsed()));
         Ok(())
     }
 
@@ -185,20 +184,26 @@ impl Choice {
         self.past.add(bytes, time);
         self.compare();
         let slow = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000 / SLOW));
-        if time.saturating_sub(slow) > TOO_LONG {
-            self.next_trial = self.next_trial.saturating_mul(RARER);
+        if !self.is_past && time.saturating_sub(slow) > TOO_LONG {
+            self.next_trial = self.next_trial.saturating_mul(RARER).min(MOST_AFTER_TOO_LONG);
         }
     }
 
-    /// So many bytes took that time from the page cache, which had them all.
-    fn through_took(&mut self, bytes: usize, time: Duration) {
-        self.through.add(bytes, time);
+    /// So many bytes took that time through the page cache, or it did not have them all.
+    fn through_took(&mut self, bytes: usize, time: Option<Duration>) {
+        match time {
+            Some(time) => self.through.add(bytes, time),
+            // How fast it is with this file has to be seen anew, when it has it.
+            None => self.through = Recent::default(),
+        }
         self.compare();
     }
 
     fn compare(&mut self) {
-        let (Some(past), Some(through)) = (self.past.shorter(), self.through.shorter()) else { return };
-        let is_past = past.saturating_mul(TIMES_FASTER) <= through;
+        let is_past = match (self.past.shorter(), self.through.shorter()) {
+            (Some(past), Some(through)) => past.saturating_mul(TIMES_FASTER) <= through,
+            _ => false,
+        };
         if is_past != self.is_past {
             self.is_past = is_past;
             (self.since_trial, self.next_trial) = (0, FIRST_TRIAL);
@@ -275,8 +280,8 @@ mod tests {
     }
 
     /// What reads in one way the next time.
-    fn reads(is_past: bool) -> LargeReads {
-        let reads = LargeReads::new(Path::new("recording"));
+    fn reads(file: &NamedTempFile, is_past: bool) -> LargeReads {
+        let reads = LargeReads::new(file.path());
         let recent = |is_slow| Recent([Some(u64::from(is_slow)); 2]);
         *reads.choice() =
             Choice { past: recent(!is_past), through: recent(is_past), is_past, ..Choice::new() };
@@ -290,28 +295,47 @@ mod tests {
         for offset in [0, 1, 511, 4096, 5000, SIZE - LEAST, SIZE - LEAST - 1] {
             for length in [LEAST, LEAST + 1, 500_000, SIZE - offset] {
                 for is_past in ways {
-                    let reads = reads(*is_past);
+                    let case = format!("{offset} {length} {is_past}");
+                    let reads = reads(&file, *is_past);
                     let read = reads.read(file.as_file(), &Buffers::default(), offset as u64, length);
-                    match bytes.get(offset..offset + length) {
-                        Some(expected) => assert!(read.unwrap() == expected, "{offset} {length} {is_past}"),
-                        None => assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
-                    }
+                    let Some(expected) = bytes.get(offset..offset + length) else {
+                        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{case}");
+                        continue;
+                    };
+                    assert!(read.unwrap() == expected, "{case}");
                     // It took that way, and was timed.
                     let choice = reads.choice();
-                    let past = choice.past.0[0].is_some_and(|time| time > 1);
-                    assert!(past == *is_past || choice.state == State::Over, "{offset} {length} {is_past}");
+                    assert_eq!(choice.state, State::Free, "{case}");
+                    assert_eq!(choice.past.0[0].is_some_and(|time| time > 1), *is_past, "{case}");
                 }
             }
         }
     }
 
+    /// Whether the page cache has the first byte of a file; `None` where it does not say.
+    fn is_cached(file: &File) -> Option<bool> {
+        let mut byte = [0];
+        match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT) {
+            Ok(count) => Some(count == 1),
+            Err(Errno::AGAIN) => Some(false),
+            Err(_) => None,
+        }
+    }
+
     #[test]
-    fn what_the_page_cache_has_is_timed() {
-        let (file, _) = recording();
-        let reads = LargeReads::new(file.path());
-        let is_there = read_through(file.as_file(), &mut vec![0; SIZE], 0).unwrap();
-        reads.read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap();
-        assert!(!is_there || reads.choice().through.0[0].is_some_and(|time| time > 1));
+    fn what_the_page_cache_does_not_have_is_not_timed() {
+        let (file, bytes) = recording();
+        let file = file.as_file();
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        for _ in 0..2 {
+            let Some(is_cached) = is_cached(file) else {
+                println!("skipped: this file system does not say what the page cache has");
+                return;
+            };
+            let mut memory = vec![0; SIZE];
+            assert_eq!(read_through(file, &mut memory, 0).unwrap(), is_cached);
+            assert!(memory == bytes);
+        }
     }
 
     #[test]
@@ -321,7 +345,9 @@ mod tests {
             let (other, _) = recording();
             other.as_file().write_all_at(&vec![7; SIZE], 0).unwrap();
             std::fs::rename(other.path(), file.path()).unwrap();
-            assert!(reads(true).read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap() == bytes);
+            let reads = reads(&file, true);
+            assert!(reads.read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap() == bytes);
+            assert_eq!(reads.choice().state, State::Free);
         }
     }
 
@@ -331,7 +357,7 @@ mod tests {
         let mut memory = vec![0; LEAST + 2 * ALIGNMENT];
         // At a place that is no multiple of anything, where a disk can't write to.
         let odd = memory.as_ptr().align_offset(ALIGNMENT) + 1;
-        let reads = reads(true);
+        let reads = reads(&file, true);
         reads.fill(file.as_file(), &mut memory[odd..odd + LEAST], 0, 0..LEAST).unwrap();
         assert!(memory[odd..odd + LEAST] == bytes[..LEAST]);
         assert_ne!(reads.choice().state, State::Busy);
@@ -358,8 +384,8 @@ mod tests {
             let goes_past = choice.begin();
             if goes_past {
                 choice.past_took(1_000_000, Duration::from_micros(past));
-            } else if let Some(through) = through {
-                choice.through_took(1_000_000, Duration::from_micros(through));
+            } else {
+                choice.through_took(1_000_000, through.map(Duration::from_micros));
             }
             goes_past
         });
@@ -385,11 +411,27 @@ mod tests {
     }
 
     #[test]
+    fn the_page_cache_is_used_once_it_does_not_have_the_file_until_it_does() {
+        let mut choice = Choice::new();
+        past(&mut choice, 10, 500, Some(2000));
+        let went_past = past(&mut choice, 300, 500, None);
+        assert_eq!(went_past.last(), Some(&57), "{went_past:?}");
+        assert_eq!(past(&mut choice, 10, 500, Some(2000)).first(), Some(&2));
+    }
+
+    #[test]
+    fn a_disk_that_becomes_slow_is_left_alone() {
+        let mut choice = Choice::new();
+        past(&mut choice, 10, 500, Some(2000));
+        assert_eq!(past(&mut choice, 50, 10_000, Some(2000)), [0, 1]);
+    }
+
+    #[test]
     fn reads_of_all_lengths_are_compared() {
         let mut choice = Choice::new();
         for _ in 0..2 {
             choice.past_took(150_000, Duration::from_micros(100));
-            choice.through_took(10_000_000, Duration::from_millis(2));
+            choice.through_took(10_000_000, Some(Duration::from_millis(2)));
         }
         assert!(!choice.is_past);
     }
@@ -416,8 +458,14 @@ mod tests {
         // A disk that has to start first.
         let trials = past(&mut choice, 10_000, 251_000 + 10_000, Some(500));
         assert_eq!(trials.len(), 2, "{trials:?}");
+        assert_eq!(past(&mut choice, 200_000, 251_000 + 10_000, Some(500)).len(), 3);
+        // Where it is the usual way one changes nothing.
+        let mut choice = Choice::new();
+        past(&mut choice, 10, 500, Some(2000));
+        choice.past_took(1_000_000, Duration::from_secs(3));
+        assert_eq!(choice.next_trial, FIRST_TRIAL);
         // A large chunk may take long.
-        choice.next_trial = FIRST_TRIAL;
+        let mut choice = Choice::new();
         choice.past_took(150_000_000, Duration::from_millis(1750));
         assert_eq!(choice.next_trial, FIRST_TRIAL);
         choice.past_took(150_000_000, Duration::from_millis(1751));
