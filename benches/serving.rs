@@ -7,9 +7,8 @@
 //! `@foxglove/ws-protocol-examples`, made to take its port from outside; `FGPLAY_BENCH_TS_FAST` a copy that does
 //! not wait), `FGPLAY_BENCH_PY` (the playback control example of the SDK for Python).
 //! Each is measured five times, or as often as `FGPLAY_BENCH_ROUNDS` says.
-//! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `slow`,
-//! `far`; and of `throughput` and `pacing`, which recordings: `small`, `robot`, `big`, `json`,
-//! `imu1k`.
+//! Words on the command line choose what is measured: `throughput`, `shapes`, `pacing`, `drift`, `fanout`, `longer`,
+//! `slow`, `far`; and of `throughput` and `pacing`, which recordings: `small`, `robot`, `big`, `json`, `imu1k`.
 //! The figures are written to `target/bench/serving.json` as well.
 
 #[path = "support/client.rs"]
@@ -120,10 +119,15 @@ fn main() {
     if wanted("fanout") {
         bench.heading(&format!("robot at rate 1 for 10 s, medians of {rounds}"));
         for clients in [1, 10, 50] {
-            bench.fan_out(clients, Some(Compression::Zstd));
+            bench.fan_out(clients, 10, Some(Compression::Zstd));
         }
         // What serving costs, without what unpacking costs every player.
-        bench.fan_out(1, None);
+        bench.fan_out(1, 10, None);
+    }
+    if wanted("longer") {
+        // Of what is measured above for one client, starting is a part.
+        bench.heading(&format!("robot at rate 1 for 30 s, medians of {rounds}"));
+        bench.fan_out(1, 30, Some(Compression::Zstd));
     }
     if wanted("slow") {
         bench.heading(&format!(
@@ -358,28 +362,27 @@ impl Bench {
         }));
     }
 
-    fn fan_out(&mut self, clients: usize, compression: Option<Compression>) {
-        const SECONDS: u64 = 10;
-        let path = self.recording(ROBOT, SECONDS, compression);
+    fn fan_out(&mut self, clients: usize, seconds: u64, compression: Option<Compression>) {
+        let path = self.recording(ROBOT, seconds, compression);
         let file = path.to_str().expect("a path");
         let mut rows = Vec::new();
         for _ in 0..self.rounds {
             let server = limit(file, "on-time", clients);
-            let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
+            let runs = crowd(server.port, clients, seconds, Manner::ByItself);
             row(&mut rows, "limit").push(Crowd::new(&runs, server.usage()));
             // Playback waits until all are there, since who comes late would miss what was before.
             let server = Fgplay::start([file, "--delay", "1"]);
-            let runs = crowd(server.port, clients, SECONDS, Manner::ByItself);
+            let runs = crowd(server.port, clients, seconds, Manner::ByItself);
             row(&mut rows, "fgplay").push(Crowd::new(&runs, server.usage()));
             for other in &OTHERS {
                 if let Some(peer) = Peer::start(other.variable, file) {
-                    let runs = crowd(peer.port, clients, SECONDS, other.manner(1.0));
+                    let runs = crowd(peer.port, clients, seconds, other.manner(1.0));
                     row(&mut rows, other.name).push(Crowd::new(&runs, peer.usage()));
                 }
             }
         }
         for Row { name, runs } in &rows {
-            self.report_crowds(name, clients, compression, runs);
+            self.report_crowds(name, clients, seconds, compression, runs);
         }
     }
 
@@ -387,6 +390,7 @@ impl Bench {
         &mut self,
         who: &str,
         clients: usize,
+        seconds: u64,
         compression: Option<Compression>,
         crowds: &[Crowd],
     ) {
@@ -403,7 +407,7 @@ impl Bench {
             memory / 1e6,
         );
         self.figures.push(json!({
-            "what": "fanout", "who": who, "clients": clients, "compression": packing, "cpu_seconds": cpu, "memory_bytes": memory,
+            "what": "fanout", "who": who, "clients": clients, "seconds": seconds, "compression": packing, "cpu_seconds": cpu, "memory_bytes": memory,
             "p50_us": p50, "p99_us": p99, "lost": lost, "missed": missed,
         }));
     }
@@ -477,7 +481,7 @@ impl Bench {
                     Crowd::new(&crowd(peer.port, clients, SECONDS, manner), peer.usage())
                 };
                 let lost = result.lost;
-                self.report_crowds(name, clients, compression, &[result]);
+                self.report_crowds(name, clients, SECONDS, compression, &[result]);
                 if lost > 0 {
                     break;
                 }
