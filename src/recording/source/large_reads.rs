@@ -1,8 +1,9 @@
-//! Large reads of a file on Linux: through the system's page cache, or past it where that is faster.
+//! Large reads of a file on Linux: through the system's page cache, or past it where that costs the processor less.
 //!
-//! What is read past the page cache is copied by the disk and not by the processor. What the page cache has, it has
-//! faster nearly always; but not on virtual machines whose host takes back memory that is not used: there the processor
-//! has to fetch each page that nobody touched for a few seconds, again and again. So both ways are tried and timed.
+//! What is read past the page cache is copied by the disk and not by the processor. What the page cache has, it gives
+//! for less all the same nearly always; but not on virtual machines whose host takes back memory that is not used: there
+//! the processor has to fetch each page that nobody touched for a few seconds, again and again. So both ways are tried
+//! and timed.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -24,8 +25,11 @@ pub const LEAST: usize = 128 * 1024;
 /// Places in the file and in memory are multiples of this many bytes, which all usual disks can do.
 const ALIGNMENT: usize = 4096;
 
-/// How many times as fast it has to be past the page cache, since disks are wanted by others too.
-const TIMES_FASTER: u64 = 2;
+/// How many times as much of the processor's time the page cache has to take, since disks are wanted by others too.
+const TIMES_CHEAPER: u64 = 2;
+
+/// How many times as long it may take past it.
+const TIMES_LONGER: u64 = 2;
 
 /// After so many reads in one way the other is tried again, after twice as many the next time, and so on up to the most.
 const FIRST_TRIAL: u32 = 64;
@@ -70,20 +74,52 @@ enum State {
     Over,
 }
 
-/// What the last two reads in one way took, in nanoseconds for each MiB. A busy machine makes one of them seem slow,
-/// rarely both.
+/// What a read took.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    /// Of the processor.
+    processor: Duration,
+    /// From its start to its end.
+    time: Duration,
+}
+
+impl Took {
+    /// Does something. Gives what that took as well.
+    fn of<T>(work: impl FnOnce() -> T) -> (T, Self) {
+        let (processor, start) = (processor_time(), Instant::now());
+        let done = work();
+        (done, Took { processor: processor_time().saturating_sub(processor), time: start.elapsed() })
+    }
+}
+
+/// What this thread took of the processor so far.
+fn processor_time() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// What the last two reads in one way took, for each MiB. A busy machine makes one of them seem slow, rarely both.
 #[derive(Debug, Default)]
-struct Recent([Option<u64>; 2]);
+struct Recent([Option<Cost>; 2]);
+
+/// In nanoseconds, as for [`Took`].
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    processor: u64,
+    time: u64,
+}
 
 impl Recent {
-    fn add(&mut self, bytes: usize, time: Duration) {
-        let scaled = (time.as_nanos() << 20) / (bytes as u128).max(1);
-        self.0 = [Some(u64::try_from(scaled).unwrap_or(u64::MAX)), self.0[0]];
+    fn add(&mut self, bytes: usize, took: Took) {
+        let scaled = |time: Duration| {
+            u64::try_from((time.as_nanos() << 20) / (bytes as u128).max(1)).unwrap_or(u64::MAX)
+        };
+        self.0 = [Some(Cost { processor: scaled(took.processor), time: scaled(took.time) }), self.0[0]];
     }
 
-    /// The shorter one. `None` where there are not two yet.
-    fn shorter(&self) -> Option<u64> {
-        Some(self.0[0]?.min(self.0[1]?))
+    /// The less of both. `None` where there are not two yet.
+    fn least(&self) -> Option<Cost> {
+        let [last, before] = [self.0[0]?, self.0[1]?];
+        Some(Cost { processor: last.processor.min(before.processor), time: last.time.min(before.time) })
     }
 }
 
@@ -114,9 +150,7 @@ impl LargeReads {
         let bytes = wanted.len();
         let is_past = self.choice().begin();
         if is_past {
-            let start = Instant::now();
-            let read = read_past(file, memory, offset, wanted.end);
-            let took = start.elapsed();
+            let (read, took) = Took::of(|| read_past(file, memory, offset, wanted.end));
             match read {
                 Ok(()) => {
                     self.choice().past_took(bytes, took);
@@ -130,9 +164,9 @@ impl LargeReads {
                 }
             }
         }
-        let start = Instant::now();
-        let had_all = read_through(file, &mut memory[wanted.clone()], offset + wanted.start as u64)?;
-        self.choice().through_took(bytes, had_all.then(|| start.elapsed()));
+        let offset = offset + wanted.start as u64;
+        let (had_all, took) = Took::of(|| read_through(file, &mut memory[wanted], offset));
+        self.choice().through_took(bytes, had_all?.then_some(took));
         Ok(())
     }
 
@@ -165,9 +199,9 @@ impl Choice {
     }
 
     fn choose(&mut self) -> bool {
-        if self.through.shorter().is_none() || self.past.shorter().is_none() {
+        if self.through.least().is_none() || self.past.least().is_none() {
             // First two in each way.
-            return self.through.shorter().is_some();
+            return self.through.least().is_some();
         }
         self.since_trial += 1;
         if self.since_trial <= self.next_trial {
@@ -178,30 +212,33 @@ impl Choice {
         !self.is_past
     }
 
-    /// So many bytes took that time past the page cache.
-    fn past_took(&mut self, bytes: usize, time: Duration) {
+    /// So many bytes took that past the page cache.
+    fn past_took(&mut self, bytes: usize, took: Took) {
         self.state = State::Free;
-        self.past.add(bytes, time);
+        self.past.add(bytes, took);
         self.compare();
         let slow = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000 / SLOW));
-        if !self.is_past && time.saturating_sub(slow) > TOO_LONG {
+        if !self.is_past && took.time.saturating_sub(slow) > TOO_LONG {
             self.next_trial = self.next_trial.saturating_mul(RARER).min(MOST_AFTER_TOO_LONG);
         }
     }
 
-    /// So many bytes took that time through the page cache, or it did not have them all.
-    fn through_took(&mut self, bytes: usize, time: Option<Duration>) {
-        match time {
-            Some(time) => self.through.add(bytes, time),
-            // How fast it is with this file has to be seen anew, when it has it.
+    /// So many bytes took that through the page cache, or it did not have them all.
+    fn through_took(&mut self, bytes: usize, took: Option<Took>) {
+        match took {
+            Some(took) => self.through.add(bytes, took),
+            // What it takes with this file has to be seen anew, when it has it.
             None => self.through = Recent::default(),
         }
         self.compare();
     }
 
     fn compare(&mut self) {
-        let is_past = match (self.past.shorter(), self.through.shorter()) {
-            (Some(past), Some(through)) => past.saturating_mul(TIMES_FASTER) <= through,
+        let is_past = match (self.past.least(), self.through.least()) {
+            (Some(past), Some(through)) => {
+                past.processor.saturating_mul(TIMES_CHEAPER) <= through.processor
+                    && past.time <= through.time.saturating_mul(TIMES_LONGER)
+            }
             _ => false,
         };
         if is_past != self.is_past {
@@ -282,7 +319,10 @@ mod tests {
     /// What reads in one way the next time.
     fn reads(file: &NamedTempFile, is_past: bool) -> LargeReads {
         let reads = LargeReads::new(file.path());
-        let recent = |is_slow| Recent([Some(u64::from(is_slow)); 2]);
+        let recent = |is_slow| {
+            let time = u64::from(is_slow);
+            Recent([Some(Cost { processor: time, time }); 2])
+        };
         *reads.choice() =
             Choice { past: recent(!is_past), through: recent(is_past), is_past, ..Choice::new() };
         reads
@@ -306,7 +346,11 @@ mod tests {
                     // It took that way, and was timed.
                     let choice = reads.choice();
                     assert_eq!(choice.state, State::Free, "{case}");
-                    assert_eq!(choice.past.0[0].is_some_and(|time| time > 1), *is_past, "{case}");
+                    assert_eq!(
+                        choice.past.0[0].is_some_and(|cost| cost.processor > 1 && cost.time > 1),
+                        *is_past,
+                        "{case}"
+                    );
                 }
             }
         }
@@ -376,6 +420,12 @@ mod tests {
         }
     }
 
+    /// So many microseconds without a wait.
+    fn took(micros: u64) -> Took {
+        let time = Duration::from_micros(micros);
+        Took { processor: time, time }
+    }
+
     /// Reads a megabyte so many times, which takes so many microseconds past the page cache, and through it where that
     /// has all. Gives which reads went past it.
     fn past(choice: &mut Choice, times: u32, past: u64, through: Option<u64>) -> Vec<u32> {
@@ -383,9 +433,9 @@ mod tests {
         let reads = reads.filter(|_| {
             let goes_past = choice.begin();
             if goes_past {
-                choice.past_took(1_000_000, Duration::from_micros(past));
+                choice.past_took(1_000_000, took(past));
             } else {
-                choice.through_took(1_000_000, through.map(Duration::from_micros));
+                choice.through_took(1_000_000, through.map(took));
             }
             goes_past
         });
@@ -393,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_is_twice_as_fast_is_taken() {
+    fn a_way_that_costs_half_as_much_is_taken() {
         let mut choice = Choice::new();
         // Two in each way, then the faster one but for trials that get rarer.
         let went_past = past(&mut choice, 300, 500, Some(1000));
@@ -405,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_cache_is_used_where_it_is_not_so_much_slower_or_does_not_have_the_file() {
+    fn the_page_cache_is_used_where_it_costs_less_than_twice_as_much_or_does_not_have_the_file() {
         assert_eq!(past(&mut Choice::new(), 300, 500, Some(999)), [2, 3, 68, 197]);
         assert!(past(&mut Choice::new(), 300, 500, None).is_empty());
     }
@@ -427,11 +477,23 @@ mod tests {
     }
 
     #[test]
+    fn waiting_for_the_disk_costs_nothing_unless_it_is_long() {
+        for (time, is_past) in [(2000, true), (2001, false)] {
+            let mut choice = Choice::new();
+            for _ in 0..2 {
+                choice.past_took(1_000_000, Took { time: Duration::from_micros(time), ..took(500) });
+                choice.through_took(1_000_000, Some(took(1000)));
+            }
+            assert_eq!(choice.is_past, is_past, "{time}");
+        }
+    }
+
+    #[test]
     fn reads_of_all_lengths_are_compared() {
         let mut choice = Choice::new();
         for _ in 0..2 {
-            choice.past_took(150_000, Duration::from_micros(100));
-            choice.through_took(10_000_000, Some(Duration::from_millis(2)));
+            choice.past_took(150_000, took(100));
+            choice.through_took(10_000_000, Some(took(2000)));
         }
         assert!(!choice.is_past);
     }
@@ -462,13 +524,13 @@ mod tests {
         // Where it is the usual way one changes nothing.
         let mut choice = Choice::new();
         past(&mut choice, 10, 500, Some(2000));
-        choice.past_took(1_000_000, Duration::from_secs(3));
+        choice.past_took(1_000_000, took(3_000_000));
         assert_eq!(choice.next_trial, FIRST_TRIAL);
         // A large chunk may take long.
         let mut choice = Choice::new();
-        choice.past_took(150_000_000, Duration::from_millis(1750));
+        choice.past_took(150_000_000, took(1_750_000));
         assert_eq!(choice.next_trial, FIRST_TRIAL);
-        choice.past_took(150_000_000, Duration::from_millis(1751));
+        choice.past_took(150_000_000, took(1_751_000));
         assert_eq!(choice.next_trial, FIRST_TRIAL * RARER);
     }
 
@@ -478,7 +540,7 @@ mod tests {
         past(&mut choice, 10, 500, Some(2000));
         assert!(choice.begin());
         assert!(!choice.begin());
-        choice.past_took(SIZE, Duration::from_micros(500));
+        choice.past_took(SIZE, took(500));
         assert!(choice.begin());
     }
 }
