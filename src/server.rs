@@ -7,6 +7,7 @@
 mod accept;
 mod access;
 mod assets;
+mod budget;
 mod catalog;
 mod complaint;
 mod control;

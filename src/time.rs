@@ -1,13 +1,7 @@
 //! Points in recorded time, and the one place that knows how times and durations are written as text.
-//!
-//! Beside them, shares of real time for what may be left out.
-
-mod budget;
 
 use std::fmt;
 use std::time::Duration;
-
-pub(crate) use budget::Budget;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 

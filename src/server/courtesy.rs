@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use crate::time::Budget;
+use super::budget::Budget;
 
 thread_local! {
     /// Of each thread that writes to clients.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use self::listener::Listener;
 use self::state::{State, Viewer};
+use super::budget::Budget;
 use super::catalog::Catalog;
 use super::control;
 use super::happenings::Happenings;
@@ -23,7 +24,6 @@ use super::{ServerOptions, SessionMode};
 use crate::foxglove::Subscription;
 use crate::playback::{Audience, Player, Position, Remote, State as PlaybackState};
 use crate::recording::ChannelId;
-use crate::time::Budget;
 
 /// Who subscribes does not wait longer for the state at the start to be found.
 const SLOW_START: Duration = Duration::from_secs(10);

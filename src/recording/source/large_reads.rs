@@ -27,7 +27,7 @@ pub const LEAST: usize = 128 * 1024;
 const ALIGNMENT: usize = 4096;
 
 /// How many times as much of the processor's time the page cache has to take, since disks are wanted by others too.
-const TIMES_CHEAPER: u64 = 2;
+const TIMES_CHEAPER: u32 = 2;
 
 /// After so many reads in one way the other is tried again, after twice as many the next time, and so on up to the
 /// most.
@@ -90,6 +90,15 @@ impl Took {
         let done = work();
         (done, Took { processor: processor_time().saturating_sub(processor), time: start.elapsed() })
     }
+
+    /// What a MiB takes, where so many bytes took this.
+    fn per_mib(self, bytes: usize) -> Self {
+        let [processor, time] = [self.processor, self.time].map(|time| {
+            let nanos = (time.as_nanos() << 20) / (bytes as u128).max(1);
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        });
+        Took { processor, time }
+    }
 }
 
 /// What this thread took of the processor so far; nothing where the system does not say.
@@ -99,29 +108,19 @@ fn processor_time() -> Duration {
     time.unwrap_or_default()
 }
 
-/// What the last two reads in one way took, for each MiB. A busy machine makes one of them seem slow, rarely both.
+/// What a MiB took in the last two reads in one way. A busy machine makes one of them seem slow, rarely both.
 #[derive(Debug, Default)]
-struct Recent([Option<Cost>; 2]);
-
-/// In nanoseconds, as for [`Took`].
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    processor: u64,
-    time: u64,
-}
+struct Recent([Option<Took>; 2]);
 
 impl Recent {
     fn add(&mut self, bytes: usize, took: Took) {
-        let scaled = |time: Duration| {
-            u64::try_from((time.as_nanos() << 20) / (bytes as u128).max(1)).unwrap_or(u64::MAX)
-        };
-        self.0 = [Some(Cost { processor: scaled(took.processor), time: scaled(took.time) }), self.0[0]];
+        self.0 = [Some(took.per_mib(bytes)), self.0[0]];
     }
 
     /// The less of both. `None` where there are not two yet.
-    fn least(&self) -> Option<Cost> {
+    fn least(&self) -> Option<Took> {
         let [last, before] = [self.0[0]?, self.0[1]?];
-        Some(Cost { processor: last.processor.min(before.processor), time: last.time.min(before.time) })
+        Some(Took { processor: last.processor.min(before.processor), time: last.time.min(before.time) })
     }
 }
 
@@ -239,7 +238,7 @@ impl Choice {
         let is_past = match (self.past.least(), self.through.least()) {
             (Some(past), Some(through)) => {
                 // A coarse clock often shows no cost at all.
-                let least = past.processor.saturating_mul(TIMES_CHEAPER).max(1);
+                let least = past.processor.saturating_mul(TIMES_CHEAPER).max(Duration::from_nanos(1));
                 least <= through.processor && past.time <= through.time
             }
             _ => false,
@@ -252,8 +251,7 @@ impl Choice {
 
     /// What was to be read past the page cache could not be. Gives what follows.
     fn failed(&mut self, why: &io::Error) -> State {
-        let lacks_descriptors =
-            [Errno::MFILE, Errno::NFILE].contains(&Errno::from_io_error(why).unwrap_or(Errno::IO));
+        let lacks_descriptors = matches!(Errno::from_io_error(why), Some(Errno::MFILE | Errno::NFILE));
         self.state = if lacks_descriptors { State::Free } else { State::Over };
         self.state
     }
@@ -323,8 +321,8 @@ mod tests {
     fn reads(file: &NamedTempFile, is_past: bool) -> LargeReads {
         let reads = LargeReads::new(file.path());
         let recent = |is_slow| {
-            let time = u64::from(is_slow);
-            Recent([Some(Cost { processor: time, time }); 2])
+            let time = Duration::from_nanos(u64::from(is_slow));
+            Recent([Some(Took { processor: time, time }); 2])
         };
         *reads.choice() =
             Choice { past: recent(!is_past), through: recent(is_past), is_past, ..Choice::new() };
@@ -349,7 +347,11 @@ mod tests {
                     // It took that way, and was timed.
                     let choice = reads.choice();
                     assert_eq!(choice.state, State::Free, "{case}");
-                    assert_eq!(choice.past.0[0].is_some_and(|cost| cost.time > 1), *is_past, "{case}");
+                    assert_eq!(
+                        choice.past.0[0].is_some_and(|took| took.time.as_nanos() > 1),
+                        *is_past,
+                        "{case}"
+                    );
                 }
             }
         }
@@ -395,7 +397,7 @@ mod tests {
             reads.read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap();
         }
         let choice = reads.choice();
-        assert!(choice.through.least().is_some_and(|cost| cost.time > 1));
+        assert!(choice.through.least().is_some_and(|took| took.time.as_nanos() > 1));
         assert!(choice.state == State::Over || choice.past.least().is_some());
     }
 

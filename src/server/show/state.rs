@@ -7,10 +7,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::playback::Event;
+use crate::server::budget::Budget;
 use crate::server::latest::Latest;
 use crate::server::outbox::{Delivery, LARGE, Outbox, ShareWatch};
 use crate::server::parameters::Properties;
-use crate::time::{Budget, Timestamp};
+use crate::time::Timestamp;
 
 /// For how many clients the scheduler itself writes what is small to the socket. For more, that would delay the last
 /// ones; each further one is served by whoever waits for it.

@@ -13,7 +13,7 @@ const MOST_CHARGED: Duration = Duration::from_millis(50);
 
 /// How much time was spent, beside what may be.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     /// Up to when the time is paid for that was spent: in the future where too much was.
     paid: Instant,
 }
