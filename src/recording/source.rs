@@ -6,6 +6,7 @@ mod large_reads;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -70,7 +71,7 @@ fn check_length(len: u64, offset: u64, length: usize) -> io::Result<()> {
 /// A file on disk.
 #[derive(Debug)]
 pub struct FileSource {
-    file: File,
+    file: Arc<File>,
     #[cfg(target_os = "linux")]
     large_reads: large_reads::LargeReads,
     len: u64,
@@ -91,12 +92,12 @@ impl FileSource {
             let what = "it is no regular file, and a recording has to be read at any place";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let file = File::open(path)?;
+        let file = Arc::new(File::open(path)?);
         let len = file.metadata()?.len();
         Ok(FileSource {
-            file,
             #[cfg(target_os = "linux")]
-            large_reads: large_reads::LargeReads::new(path),
+            large_reads: large_reads::LargeReads::new(Arc::clone(&file), path),
+            file,
             len,
         })
     }
@@ -113,12 +114,12 @@ impl Source for FileSource {
         if length < large_reads::LEAST {
             return read_buffered(self, buffers, offset, length);
         }
-        self.large_reads.read(&self.file, buffers, offset, length)
+        self.large_reads.read(buffers, offset, length)
     }
 
     #[cfg(unix)]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
+        std::os::unix::fs::FileExt::read_exact_at(&*self.file, buffer, offset)
     }
 
     #[cfg(windows)]

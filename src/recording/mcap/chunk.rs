@@ -307,12 +307,11 @@ impl SpanLoader {
 
     /// The records of a span, one after the other, checked against the chunk's size and CRC.
     pub fn load(&mut self, span: &Span) -> Result<Bytes, Damage> {
-        let length = match span.kind {
+        let record = match span.kind {
             SpanKind::Loose => return self.read(span.offset, span.length),
-            SpanKind::CutChunk => span.length,
-            SpanKind::Chunk => self.chunk_length(span)?,
+            SpanKind::CutChunk => self.read(span.offset, span.length)?,
+            SpanKind::Chunk => self.read_chunk(span)?,
         };
-        let record = self.read(span.offset, length)?;
         let content = record.get(FRAME as usize..).ok_or(Damage::Header)?;
         Ok(match self.unpacker.unpack(content, span.kind.extent())? {
             // With more behind the records than there are records, these would keep all of that in memory.
@@ -324,14 +323,24 @@ impl SpanLoader {
         })
     }
 
-    /// The chunk's own length with its frame, which counts where the index tells another.
-    fn chunk_length(&self, span: &Span) -> Result<u64, Damage> {
-        let mut head = [0; FRAME as usize];
-        self.source.read_exact_at(&mut head, span.offset).map_err(Damage::Io)?;
-        match frame(&head) {
-            (op::CHUNK, length) => length.checked_add(FRAME).ok_or(Damage::NotAChunk),
-            _ => Err(Damage::NotAChunk),
+    /// A chunk's record. Its own length counts where the index tells another.
+    fn read_chunk(&self, span: &Span) -> Result<Bytes, Damage> {
+        let read = self.read(span.offset, span.length);
+        let head = match read.as_ref().ok().and_then(|record| record.first_chunk()) {
+            Some(head) => *head,
+            None => {
+                let mut head = [0; FRAME as usize];
+                self.source.read_exact_at(&mut head, span.offset).map_err(Damage::Io)?;
+                head
+            }
+        };
+        let (op, length) = frame(&head);
+        let length = length.checked_add(FRAME).filter(|_| op == op::CHUNK).ok_or(Damage::NotAChunk)?;
+        if length == span.length {
+            return read;
         }
+        drop(read);
+        self.read(span.offset, length)
     }
 
     fn read(&self, offset: u64, length: u64) -> Result<Bytes, Damage> {

@@ -2,8 +2,8 @@
 //!
 //! What is read past the page cache is copied by the disk and not by the processor. What the page cache has, it gives
 //! sooner all the same nearly always; but not on virtual machines whose host takes back memory that is not used: there
-//! the processor has to fetch each page that nobody touched for a few seconds, again and again. So both ways are tried
-//! and timed, and reads go past it where that costs much less and takes no longer.
+//! the processor has to fetch each page that nobody touched for a few seconds, again and again. So both ways are timed,
+//! and reads go past it where that costs much less and takes no longer. Nobody waits for the reads that try that out.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,49 +30,48 @@ const ALIGNMENT: usize = 4096;
 /// How many times as much of the processor's time the page cache has to take, since disks are wanted by others too.
 const TIMES_CHEAPER: u32 = 2;
 
-/// After so many reads in one way the other is tried again, after twice as many the next time, and so on up to the
-/// most.
-const FIRST_TRIAL: u32 = 64;
-const MOST_BETWEEN_TRIALS: u32 = 1024;
+/// After so many reads through the page cache the other way is tried, and after twice as many the next time, but no more
+/// than so often twice as many: that is after 65,536.
+const FIRST_TRIAL: u32 = 2;
+const MOST_DOUBLINGS: u32 = 15;
 
-/// A trial that takes so much longer than with a slow disk held up playback, perhaps because the disk had to start.
-/// Then there are so many times as many reads before the next one, and so on up to the most.
-const TOO_LONG: Duration = Duration::from_millis(250);
-const RARER: u32 = 64;
-const MOST_AFTER_TOO_LONG: u32 = RARER * MOST_BETWEEN_TRIALS;
+/// How many bytes are read to try it, at the most.
+const TRIAL: usize = 1024 * 1024;
 
-/// What a slow disk gives, in bytes a second.
-const SLOW: u64 = 100_000_000;
+/// One of so many reads goes through the page cache where the others go past it, to see what that takes now.
+const ONE_THROUGH: u32 = 256;
 
 /// Reads one file in large pieces.
 #[derive(Debug)]
-pub struct LargeReads {
+pub struct LargeReads(Arc<Shared>);
+
+/// What is shared with who tries to read past the page cache.
+#[derive(Debug)]
+struct Shared {
+    file: Arc<File>,
     /// For messages.
     path: PathBuf,
     choice: Mutex<Choice>,
+    /// The last one who tried.
+    trial: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Which way is taken.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Choice {
-    state: State,
+    /// Whether somebody reads past the page cache. Others use it meanwhile, so not all of them wait where the disk takes
+    /// long.
+    is_busy: bool,
+    /// Whether all reads go through the page cache, since the other way failed.
+    is_over: bool,
     past: Recent,
     through: Recent,
-    /// Whether reads go past the page cache, but for trials.
+    /// Whether reads go past the page cache, but for one now and then.
     is_past: bool,
-    /// How many reads were decided on since the last trial, or since the way changed, and after how many the next one
-    /// is.
+    /// How many reads there were since the last trial of the other way, or since the way changed.
     since_trial: u32,
-    next_trial: u32,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Free,
-    /// Somebody reads past the page cache. Others use it meanwhile: so not all of them wait where the disk takes long.
-    Busy,
-    /// All reads go through the page cache.
-    Over,
+    /// How often reading past the page cache was tried.
+    trials: u32,
 }
 
 /// What a read took.
@@ -84,20 +84,22 @@ struct Took {
 }
 
 impl Took {
-    /// Does something. Gives what that took as well.
-    fn of<T>(work: impl FnOnce() -> T) -> (T, Self) {
+    /// Does something with so many bytes. Gives what that took for a MiB as well.
+    fn of<T>(bytes: usize, work: impl FnOnce() -> T) -> (T, Self) {
         let (processor, start) = (processor_time(), Instant::now());
         let done = work();
-        (done, Took { processor: processor_time().saturating_sub(processor), time: start.elapsed() })
-    }
-
-    /// What a MiB takes, where so many bytes took this.
-    fn per_mib(self, bytes: usize) -> Self {
-        let [processor, time] = [self.processor, self.time].map(|time| {
+        let [processor, time] = [processor_time().saturating_sub(processor), start.elapsed()].map(|time| {
             let nanos = (time.as_nanos() << 20) / (bytes as u128).max(1);
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
         });
-        Took { processor, time }
+        (done, Took { processor, time })
+    }
+
+    /// Whether reads past the page cache, which took this, are to be preferred to those through it.
+    fn pays(self, through: Took) -> bool {
+        // A coarse clock often shows no cost at all.
+        let least = self.processor.saturating_mul(TIMES_CHEAPER).max(Duration::from_nanos(1));
+        least <= through.processor && self.time <= through.time
     }
 }
 
@@ -108,13 +110,13 @@ fn processor_time() -> Duration {
     time.unwrap_or_default()
 }
 
-/// What a MiB took in the last two reads in one way. A busy machine makes one of them seem slow, rarely both.
+/// What the last two reads in one way took. A busy machine makes one of them seem slow, rarely both.
 #[derive(Debug, Default)]
 struct Recent([Option<Took>; 2]);
 
 impl Recent {
-    fn add(&mut self, bytes: usize, took: Took) {
-        self.0 = [Some(took.per_mib(bytes)), self.0[0]];
+    fn add(&mut self, took: Took) {
+        self.0 = [Some(took), self.0[0]];
     }
 
     /// The less of both. `None` where there are not two yet.
@@ -125,50 +127,89 @@ impl Recent {
 }
 
 impl LargeReads {
-    /// Of the file at `path`, which is not read yet.
-    pub fn new(path: &Path) -> Self {
-        LargeReads { path: path.to_owned(), choice: Mutex::new(Choice::new()) }
+    /// Of the file, which is at `path`.
+    pub fn new(file: Arc<File>, path: &Path) -> Self {
+        let (choice, trial) = (Mutex::default(), Mutex::default());
+        LargeReads(Arc::new(Shared { file, path: path.to_owned(), choice, trial }))
     }
 
     /// The `length` bytes of the file from `offset` on, [`LEAST`] or more.
     ///
     /// # Errors
     /// Those of reading through the page cache; what can't be read past it is read so.
-    pub fn read(&self, file: &File, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
+    pub fn read(&self, buffers: &Buffers, offset: u64, length: usize) -> io::Result<Bytes> {
         let front = (offset % ALIGNMENT as u64) as usize;
         let end = front.saturating_add(length);
         let room = end.checked_next_multiple_of(ALIGNMENT).ok_or(io::ErrorKind::OutOfMemory)?;
         let mut buffer = buffers.take(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
         debug_assert!(buffer.memory().as_ptr().addr().is_multiple_of(ALIGNMENT));
-        self.fill(file, &mut buffer.memory()[..room], offset - front as u64, front..end)?;
+        let offset = offset - front as u64;
+        let is_trial_due = self.0.fill(&mut buffer.memory()[..room], offset, front..end)?;
+        if is_trial_due {
+            self.start_trial(buffers, offset, end);
+        }
         buffer.set_filled(end);
         Ok(buffer.share().slice(front..))
     }
 
+    /// Lets another thread read past the page cache what was just read through it, to see what that takes: the disk may
+    /// have to start first, or to write what was written to the file before.
+    fn start_trial(&self, buffers: &Buffers, offset: u64, length: usize) {
+        let mut last = self.0.trial.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_some_and(|last| !last.is_finished()) {
+            return;
+        }
+        let (shared, buffers) = (Arc::clone(&self.0), buffers.clone());
+        let length = length.min(TRIAL);
+        let trial = move || shared.try_past(&buffers, offset, length);
+        // Where the system has no thread to spare, the next one may be tried.
+        *last = thread::Builder::new().name("fgplay-trial".into()).spawn(trial).ok();
+    }
+}
+
+impl Shared {
     /// Fills the part of the memory that is wanted with what the file has from `offset` on: an offset for all of the
-    /// memory, both of them aligned.
-    fn fill(&self, file: &File, memory: &mut [u8], offset: u64, wanted: Range<usize>) -> io::Result<()> {
+    /// memory, both of them aligned. Gives whether reading past the page cache is to be tried.
+    fn fill(&self, memory: &mut [u8], offset: u64, wanted: Range<usize>) -> io::Result<bool> {
         let bytes = wanted.len();
         let is_past = self.choice().begin();
         if is_past {
-            let (read, took) = Took::of(|| read_past(file, memory, offset, wanted.end));
+            let (read, took) = Took::of(bytes, || read_past(&self.file, memory, offset, wanted.end));
             match read {
                 Ok(()) => {
-                    self.choice().past_took(bytes, took);
-                    return Ok(());
+                    self.choice().past_took(took);
+                    return Ok(false);
                 }
                 Err(why) => {
-                    if self.choice().failed(&why) == State::Over {
-                        let path = self.path.display();
-                        tracing::debug!("{path} is only read through the page cache from now on: {why}");
-                    }
+                    self.choice().is_busy = false;
+                    self.failed(&why);
                 }
             }
         }
         let offset = offset + wanted.start as u64;
-        let (had_all, took) = Took::of(|| read_through(file, &mut memory[wanted], offset));
-        self.choice().through_took(bytes, had_all?.then_some(took));
-        Ok(())
+        let (had_all, took) = Took::of(bytes, || read_through(&self.file, &mut memory[wanted], offset));
+        Ok(self.choice().through_took(had_all?.then_some(took)))
+    }
+
+    /// Reads so many bytes past the page cache, only to see what that takes.
+    fn try_past(&self, buffers: &Buffers, offset: u64, length: usize) {
+        let Ok(mut buffer) = buffers.take(length.next_multiple_of(ALIGNMENT)) else { return };
+        let memory = &mut buffer.memory()[..length.next_multiple_of(ALIGNMENT)];
+        let (read, took) = Took::of(length, || read_past(&self.file, memory, offset, length));
+        match read {
+            Ok(()) => self.choice().trial_took(took),
+            Err(why) => self.failed(&why),
+        }
+    }
+
+    /// What was to be read past the page cache could not be, and will not be the next time, if it was not descriptors
+    /// that lacked.
+    fn failed(&self, why: &io::Error) {
+        if !matches!(Errno::from_io_error(why), Some(Errno::MFILE | Errno::NFILE)) {
+            self.choice().is_over = true;
+            let path = self.path.display();
+            tracing::debug!("{path} is only read through the page cache from now on: {why}");
+        }
     }
 
     fn choice(&self) -> MutexGuard<'_, Choice> {
@@ -178,82 +219,73 @@ impl LargeReads {
 }
 
 impl Choice {
-    fn new() -> Self {
-        Choice {
-            state: State::Free,
-            past: Recent::default(),
-            through: Recent::default(),
-            is_past: false,
-            since_trial: 0,
-            next_trial: FIRST_TRIAL,
-        }
-    }
-
-    /// Whether the next read goes past the page cache; then [`past_took`](Self::past_took) or [`failed`](Self::failed)
-    /// has to follow.
+    /// Whether the next read goes past the page cache; then [`past_took`](Self::past_took) has to follow, where it can be
+    /// done, and else [`through_took`](Self::through_took).
     fn begin(&mut self) -> bool {
-        let goes_past = self.state == State::Free && self.choose();
-        if goes_past {
-            self.state = State::Busy;
-        }
-        goes_past
-    }
-
-    fn choose(&mut self) -> bool {
-        if self.through.least().is_none() || self.past.least().is_none() {
-            // First two in each way.
-            return self.through.least().is_some();
+        if !self.is_past || self.is_busy || self.is_over {
+            return false;
         }
         self.since_trial += 1;
-        if self.since_trial <= self.next_trial {
-            return self.is_past;
+        if self.since_trial == ONE_THROUGH {
+            self.since_trial = 0;
+            return false;
         }
-        self.since_trial = 0;
-        self.next_trial = self.next_trial.max((self.next_trial * 2).min(MOST_BETWEEN_TRIALS));
-        !self.is_past
+        self.is_busy = true;
+        true
     }
 
-    /// So many bytes took that past the page cache.
-    fn past_took(&mut self, bytes: usize, took: Took) {
-        self.state = State::Free;
-        self.past.add(bytes, took);
-        self.compare();
-        let slow = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000 / SLOW));
-        if !self.is_past && took.time.saturating_sub(slow) > TOO_LONG {
-            self.next_trial = self.next_trial.saturating_mul(RARER).min(MOST_AFTER_TOO_LONG);
-        }
+    /// A read past the page cache took that.
+    fn past_took(&mut self, took: Took) {
+        self.is_busy = false;
+        self.past.add(took);
+        self.check();
     }
 
-    /// So many bytes took that through the page cache, or it did not have them all.
-    fn through_took(&mut self, bytes: usize, took: Option<Took>) {
+    /// A read through the page cache took that; nothing where it did not have all. Gives whether the other way is to be
+    /// tried.
+    fn through_took(&mut self, took: Option<Took>) -> bool {
         match took {
-            Some(took) => self.through.add(bytes, took),
+            Some(took) => self.through.add(took),
             // What it takes with this file has to be seen anew, when it has it.
             None => self.through = Recent::default(),
         }
-        self.compare();
+        self.check();
+        if self.is_past || self.is_over || took.is_none() {
+            return false;
+        }
+        self.since_trial += 1;
+        if self.since_trial < FIRST_TRIAL << self.trials.min(MOST_DOUBLINGS) {
+            return false;
+        }
+        self.since_trial = 0;
+        self.trials += 1;
+        true
     }
 
-    fn compare(&mut self) {
-        let is_past = match (self.past.least(), self.through.least()) {
-            (Some(past), Some(through)) => {
-                // A coarse clock often shows no cost at all.
-                let least = past.processor.saturating_mul(TIMES_CHEAPER).max(Duration::from_nanos(1));
-                least <= through.processor && past.time <= through.time
-            }
-            _ => false,
-        };
-        if is_past != self.is_past {
-            self.is_past = is_past;
-            (self.since_trial, self.next_trial) = (0, FIRST_TRIAL);
+    /// To try to read past the page cache took that. Only this makes it the usual way: it is as new as what reads
+    /// through the page cache took.
+    fn trial_took(&mut self, took: Took) {
+        if !self.is_past && self.through.least().is_some_and(|through| took.pays(through)) {
+            self.past = Recent([Some(took); 2]);
+            self.change(true);
         }
     }
 
-    /// What was to be read past the page cache could not be. Gives what follows.
-    fn failed(&mut self, why: &io::Error) -> State {
-        let lacks_descriptors = matches!(Errno::from_io_error(why), Some(Errno::MFILE | Errno::NFILE));
-        self.state = if lacks_descriptors { State::Free } else { State::Over };
-        self.state
+    /// Ends to read past the page cache where that does not pay any more.
+    fn check(&mut self) {
+        if let (Some(past), Some(through)) = (self.past.least(), self.through.least())
+            && past.pays(through)
+        {
+            return;
+        }
+        if self.is_past {
+            self.change(false);
+        }
+    }
+
+    fn change(&mut self, is_past: bool) {
+        self.is_past = is_past;
+        self.since_trial = 0;
     }
 }
 
@@ -317,15 +349,16 @@ mod tests {
         can
     }
 
-    /// What reads in one way the next time.
-    fn reads(file: &NamedTempFile, is_past: bool) -> LargeReads {
-        let reads = LargeReads::new(file.path());
-        let recent = |is_slow| {
-            let time = Duration::from_nanos(u64::from(is_slow));
-            Recent([Some(Took { processor: time, time }); 2])
-        };
-        *reads.choice() =
-            Choice { past: recent(!is_past), through: recent(is_past), is_past, ..Choice::new() };
+    fn reads(file: &NamedTempFile) -> LargeReads {
+        LargeReads::new(Arc::new(file.reopen().unwrap()), file.path())
+    }
+
+    /// What reads past the page cache, if it can.
+    fn reads_past(file: &NamedTempFile) -> LargeReads {
+        let reads = reads(file);
+        let recent = |micros| Recent([Some(took(micros)); 2]);
+        *reads.0.choice() =
+            Choice { past: recent(0), through: recent(u64::MAX), is_past: true, ..Choice::default() };
         reads
     }
 
@@ -333,25 +366,22 @@ mod tests {
     fn what_is_read_is_what_the_file_holds() {
         let (file, bytes) = recording();
         let ways: &[bool] = if can_be_read_past(&file) { &[false, true] } else { &[false] };
+        let never = Duration::ZERO;
         for offset in [0, 1, 511, 4096, 5000, SIZE - LEAST, SIZE - LEAST - 1] {
             for length in [LEAST, LEAST + 1, 500_000, SIZE - offset] {
                 for is_past in ways {
                     let case = format!("{offset} {length} {is_past}");
-                    let reads = reads(&file, *is_past);
-                    let read = reads.read(file.as_file(), &Buffers::default(), offset as u64, length);
+                    let reads = if *is_past { reads_past(&file) } else { reads(&file) };
+                    let read = reads.read(&Buffers::default(), offset as u64, length);
                     let Some(expected) = bytes.get(offset..offset + length) else {
                         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{case}");
                         continue;
                     };
                     assert!(read.unwrap() == expected, "{case}");
                     // It took that way, and was timed.
-                    let choice = reads.choice();
-                    assert_eq!(choice.state, State::Free, "{case}");
-                    assert_eq!(
-                        choice.past.0[0].is_some_and(|took| took.time.as_nanos() > 1),
-                        *is_past,
-                        "{case}"
-                    );
+                    let choice = reads.0.choice();
+                    assert!(!choice.is_busy && !choice.is_over, "{case}");
+                    assert_eq!(choice.past.0[0].is_some_and(|took| took.time > never), *is_past, "{case}");
                 }
             }
         }
@@ -391,26 +421,44 @@ mod tests {
             println!("skipped: the page cache does not have a file, or the file system does not say so");
             return;
         }
-        let reads = LargeReads::new(file.path());
+        let reads = reads(&file);
+        let timed = |_: &u32| {
+            reads.read(&Buffers::default(), 0, SIZE).unwrap();
+            reads.0.choice().through.least().is_some_and(|took| took.time > Duration::ZERO)
+        };
         // So often that memory that lacks for a moment makes no difference.
-        for _ in 0..10 {
-            reads.read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap();
-        }
-        let choice = reads.choice();
-        assert!(choice.through.least().is_some_and(|took| took.time.as_nanos() > 1));
-        assert!(choice.state == State::Over || choice.past.least().is_some());
+        assert!((0..1000).any(|number| timed(&number)));
+    }
+
+    #[test]
+    fn another_thread_tries_what_it_takes_to_read_past_the_page_cache() {
+        let (file, _) = recording();
+        let reads = reads(&file);
+        reads.0.choice().through = Recent([Some(took(u64::MAX)); 2]);
+        reads.start_trial(&Buffers::default(), 0, SIZE);
+        let trial = reads.0.trial.lock().unwrap().take();
+        trial.unwrap().join().unwrap();
+        assert!(if can_be_read_past(&file) { reads.0.choice().is_past } else { reads.0.choice().is_over });
+        // While one lasts, there is no other.
+        let (end, lasts) = std::sync::mpsc::channel::<()>();
+        let lasting = thread::spawn(move || lasts.recv().unwrap_or_default());
+        let id = lasting.thread().id();
+        *reads.0.trial.lock().unwrap() = Some(lasting);
+        reads.start_trial(&Buffers::default(), 0, SIZE);
+        assert!(reads.0.trial.lock().unwrap().as_ref().is_some_and(|last| last.thread().id() == id));
+        drop(end);
     }
 
     #[test]
     fn it_is_the_file_that_was_opened_whatever_lies_at_its_path() {
         let (file, bytes) = recording();
         if can_be_read_past(&file) {
+            let reads = reads_past(&file);
             let (other, _) = recording();
             other.as_file().write_all_at(&vec![7; SIZE], 0).unwrap();
             std::fs::rename(other.path(), file.path()).unwrap();
-            let reads = reads(&file, true);
-            assert!(reads.read(file.as_file(), &Buffers::default(), 0, SIZE).unwrap() == bytes);
-            assert_eq!(reads.choice().state, State::Free);
+            assert!(reads.read(&Buffers::default(), 0, SIZE).unwrap() == bytes);
+            assert!(reads.0.choice().is_past && !reads.0.choice().is_over);
         }
     }
 
@@ -420,22 +468,22 @@ mod tests {
         let mut memory = vec![0; LEAST + 2 * ALIGNMENT];
         // At a place that is no multiple of anything, where a disk can't write to.
         let odd = memory.as_ptr().align_offset(ALIGNMENT) + 1;
-        let reads = reads(&file, true);
-        reads.fill(file.as_file(), &mut memory[odd..odd + LEAST], 0, 0..LEAST).unwrap();
+        let reads = reads_past(&file);
+        reads.0.fill(&mut memory[odd..odd + LEAST], 0, 0..LEAST).unwrap();
         assert!(memory[odd..odd + LEAST] == bytes[..LEAST]);
-        assert_ne!(reads.choice().state, State::Busy);
+        assert!(!reads.0.choice().is_busy);
     }
 
     #[test]
     fn what_fails_is_not_tried_again_unless_descriptors_lack_for_a_moment() {
-        for (errno, state) in
-            [(Errno::INVAL, State::Over), (Errno::MFILE, State::Free), (Errno::NFILE, State::Free)]
-        {
-            let mut choice = Choice::new();
-            past(&mut choice, 10, 500, Some(2000));
-            assert!(choice.begin());
-            assert_eq!(choice.failed(&errno.into()), state);
-            assert_eq!(choice.begin(), state == State::Free);
+        let (file, _) = recording();
+        for (errno, is_over) in [(Errno::INVAL, true), (Errno::MFILE, false), (Errno::NFILE, false)] {
+            let reads = reads_past(&file);
+            reads.0.failed(&errno.into());
+            let mut choice = reads.0.choice();
+            assert_eq!((choice.is_over, choice.begin()), (is_over, !is_over));
+            *choice = Choice { is_over, ..Choice::default() };
+            assert_eq!(play(&mut choice, 100, took(500), Some(took(500))).trials.is_empty(), is_over);
         }
     }
 
@@ -450,82 +498,94 @@ mod tests {
         Took { processor, time }
     }
 
-    /// Reads a megabyte so many times, which takes so many microseconds past the page cache, and through it where that
-    /// has all. Gives which reads went past it.
-    fn past(choice: &mut Choice, times: u32, past: u64, through: Option<u64>) -> Vec<u32> {
-        let reads = 0..times;
-        let reads = reads.filter(|_| {
-            let goes_past = choice.begin();
-            if goes_past {
-                choice.past_took(1_000_000, took(past));
-            } else {
-                choice.through_took(1_000_000, through.map(took));
+    #[derive(Debug, Default)]
+    struct Played {
+        /// The numbers of the reads that went past the page cache.
+        past: Vec<u32>,
+        /// The numbers of the reads after which that was tried.
+        trials: Vec<u32>,
+    }
+
+    /// Reads so many times, which takes so long past the page cache, and through it where that has all.
+    fn play(choice: &mut Choice, times: u32, past: Took, through: Option<Took>) -> Played {
+        let mut played = Played::default();
+        for number in 0..times {
+            if choice.begin() {
+                choice.past_took(past);
+                played.past.push(number);
+            } else if choice.through_took(through) {
+                choice.trial_took(past);
+                played.trials.push(number);
             }
-            goes_past
-        });
-        reads.collect()
+        }
+        played
     }
 
     #[test]
     fn a_way_that_costs_half_as_much_is_taken() {
-        let mut choice = Choice::new();
-        // Two in each way, then the cheaper one but for trials that get rarer.
-        let went_past = past(&mut choice, 300, 500, Some(1000));
-        let through: Vec<u32> = (0..300).filter(|number| !went_past.contains(number)).collect();
-        assert_eq!(through, [0, 1, 68, 197]);
-        // What the page cache has is at hand again, as the next trial shows, and later it is not.
-        assert!(past(&mut choice, 2000, 500, Some(150)).len() < 300);
-        assert!(past(&mut choice, 100, 500, Some(2000)).len() > 90);
+        let mut choice = Choice::default();
+        let played = play(&mut choice, 1000, took(500), Some(took(1000)));
+        assert_eq!(played.trials, [1]);
+        // All but those that show what the other way takes now.
+        let through: Vec<u32> = (0..1000).filter(|number| !played.past.contains(number)).collect();
+        assert_eq!(through, [0, 1, 257, 513, 769]);
+        // What the page cache has is at hand again, as one of these shows, and later it is not.
+        assert!(play(&mut choice, 2000, took(500), Some(took(150))).past.len() < 256);
+        assert!(play(&mut choice, 5000, took(500), Some(took(2000))).past.len() > 2000);
     }
 
     #[test]
     fn the_page_cache_is_used_where_it_costs_less_than_twice_as_much_or_does_not_have_the_file() {
-        assert_eq!(past(&mut Choice::new(), 300, 500, Some(999)), [2, 3, 68, 197]);
-        assert!(past(&mut Choice::new(), 300, 500, None).is_empty());
+        let played = play(&mut Choice::default(), 300, took(500), Some(took(999)));
+        assert!(played.past.is_empty());
+        assert_eq!(played.trials, [1, 5, 13, 29, 61, 125, 253]);
+        let played = play(&mut Choice::default(), 300, took(500), None);
+        assert!(played.past.is_empty() && played.trials.is_empty());
     }
 
     #[test]
     fn the_page_cache_is_used_once_it_does_not_have_the_file_until_it_does() {
-        let mut choice = Choice::new();
-        past(&mut choice, 10, 500, Some(2000));
-        let went_past = past(&mut choice, 300, 500, None);
-        assert_eq!(went_past.last(), Some(&57), "{went_past:?}");
-        assert_eq!(past(&mut choice, 10, 500, Some(2000)).first(), Some(&2));
+        let mut choice = Choice::default();
+        play(&mut choice, 10, took(500), Some(took(2000)));
+        let played = play(&mut choice, 1000, took(500), None);
+        assert_eq!(played.past.len(), ONE_THROUGH as usize - 1 - 8, "{played:?}");
+        assert!(!play(&mut choice, 10, took(500), Some(took(2000))).past.is_empty());
     }
 
     #[test]
     fn a_disk_that_becomes_slow_is_left_alone() {
-        let mut choice = Choice::new();
-        past(&mut choice, 10, 500, Some(2000));
-        assert_eq!(past(&mut choice, 50, 10_000, Some(2000)), [0, 1]);
+        let mut choice = Choice::default();
+        play(&mut choice, 10, took(500), Some(took(2000)));
+        assert_eq!(play(&mut choice, 50, took(10_000), Some(took(2000))).past, [0, 1]);
+        // One that is slow now and then is used for less and less.
+        let mut slow = 0;
+        for _ in 0..1000 {
+            play(&mut choice, 10, took(500), Some(took(2000)));
+            slow += play(&mut choice, 10, took(10_000), Some(took(2000))).past.len();
+        }
+        assert!(slow < 30, "{slow}");
     }
 
     #[test]
     fn waiting_for_the_disk_costs_nothing_while_it_takes_no_longer() {
         for (time, is_past) in [(1500, true), (1501, false)] {
-            let mut choice = Choice::new();
-            for _ in 0..2 {
-                choice.past_took(1_000_000, waited(500, time));
-                choice.through_took(1_000_000, Some(waited(1000, 1500)));
-            }
+            let mut choice = Choice::default();
+            play(&mut choice, 10, waited(500, time), Some(waited(1000, 1500)));
             assert_eq!(choice.is_past, is_past, "{time}");
         }
     }
 
     #[test]
     fn where_the_clock_shows_no_cost_the_page_cache_is_used() {
-        let mut choice = Choice::new();
-        for _ in 0..2 {
-            choice.past_took(1_000_000, waited(0, 500));
-            choice.through_took(1_000_000, Some(waited(0, 500)));
-        }
+        let mut choice = Choice::default();
+        play(&mut choice, 10, waited(0, 500), Some(waited(0, 500)));
         assert!(!choice.is_past);
     }
 
     #[test]
     fn a_wait_is_no_time_of_the_processor() {
-        let (done, took) = Took::of(|| {
-            std::thread::sleep(Duration::from_millis(100));
+        let (done, took) = Took::of(1 << 20, || {
+            thread::sleep(Duration::from_millis(100));
             7
         });
         assert_eq!(done, 7);
@@ -533,64 +593,55 @@ mod tests {
             took.time >= Duration::from_millis(100) && took.processor < Duration::from_millis(100),
             "{took:?}"
         );
-        let start = processor_time();
-        let (_, took) = Took::of(|| while processor_time() == start {});
+        if processor_time().is_zero() {
+            println!("skipped: the system does not say what a thread takes of the processor");
+            return;
+        }
+        let (_, took) = Took::of(1 << 20, || {
+            let start = processor_time();
+            while processor_time() == start {}
+        });
         assert!(took.processor > Duration::ZERO, "{took:?}");
     }
 
     #[test]
     fn reads_of_all_lengths_are_compared() {
-        let mut choice = Choice::new();
-        for _ in 0..2 {
-            choice.past_took(150_000, took(100));
-            choice.through_took(10_000_000, Some(took(2000)));
-        }
-        assert!(!choice.is_past);
+        let work = || thread::sleep(Duration::from_millis(10));
+        let [small, large] = [1 << 18, 1 << 30].map(|bytes| Took::of(bytes, work).1.time);
+        assert!(small >= Duration::from_millis(40) && large < small, "{small:?} {large:?}");
     }
 
     #[test]
     fn one_slow_read_changes_nothing() {
-        let mut choice = Choice::new();
-        past(&mut choice, 10, 500, Some(2000));
-        past(&mut choice, 1, 100_000, Some(2000));
-        assert_eq!(past(&mut choice, 10, 500, Some(2000)).len(), 10);
+        let mut choice = Choice::default();
+        play(&mut choice, 10, took(500), Some(took(2000)));
+        play(&mut choice, 1, took(100_000), Some(took(2000)));
+        assert_eq!(play(&mut choice, 10, took(500), Some(took(2000))).past.len(), 10);
+    }
+
+    #[test]
+    fn what_a_trial_took_long_ago_is_not_compared_with_what_the_page_cache_takes_now() {
+        let mut choice = Choice::default();
+        play(&mut choice, 10, took(500), Some(took(500)));
+        // The machine is busy, and the next trial shows that the disk is as well.
+        assert!(play(&mut choice, 100, took(5000), Some(took(5000))).past.is_empty());
     }
 
     #[test]
     fn trials_get_rarer_but_never_end() {
-        let trials = past(&mut Choice::new(), 100_000, 500, Some(500)).len() as u32;
-        let least = 100_000 / MOST_BETWEEN_TRIALS - 1;
-        assert!((least..least + 10).contains(&trials), "{trials}");
-    }
-
-    #[test]
-    fn after_a_read_that_takes_very_long_trials_are_much_rarer() {
-        let mut choice = Choice::new();
-        past(&mut choice, 10, 500, Some(500));
-        // A disk that has to start first.
-        let trials = past(&mut choice, 10_000, 251_000 + 10_000, Some(500));
-        assert_eq!(trials.len(), 2, "{trials:?}");
-        assert_eq!(past(&mut choice, 200_000, 251_000 + 10_000, Some(500)).len(), 3);
-        // Where it is the usual way one changes nothing.
-        let mut choice = Choice::new();
-        past(&mut choice, 10, 500, Some(2000));
-        choice.past_took(1_000_000, waited(100, 3_000_000));
-        assert_eq!(choice.next_trial, FIRST_TRIAL);
-        // A large chunk may take long.
-        let mut choice = Choice::new();
-        choice.past_took(150_000_000, waited(100, 1_750_000));
-        assert_eq!(choice.next_trial, FIRST_TRIAL);
-        choice.past_took(150_000_000, waited(100, 1_751_000));
-        assert_eq!(choice.next_trial, FIRST_TRIAL * RARER);
+        let trials = play(&mut Choice::default(), 1_000_000, took(500), Some(took(500))).trials;
+        let apart: Vec<u32> = trials.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(apart[..3], [4, 8, 16]);
+        assert_eq!(apart.last(), Some(&65_536));
     }
 
     #[test]
     fn of_two_who_read_at_once_one_uses_the_page_cache() {
-        let mut choice = Choice::new();
-        past(&mut choice, 10, 500, Some(2000));
+        let mut choice = Choice::default();
+        play(&mut choice, 10, took(500), Some(took(2000)));
         assert!(choice.begin());
         assert!(!choice.begin());
-        choice.past_took(SIZE, took(500));
+        choice.past_took(took(500));
         assert!(choice.begin());
     }
 }
