@@ -182,7 +182,7 @@ mod tests {
         file.write_all(&bytes).unwrap();
         let source = FileSource::open(file.path()).unwrap();
         let buffers = Buffers::default();
-        // So often that each way of reading is tried.
+        // So often that each way of reading may be tried.
         for number in 0..100 {
             for length in [300_000, 100, 0] {
                 let offset = number * 7001;

@@ -326,8 +326,14 @@ impl SpanLoader {
     /// A chunk's record. Its own length counts where the index tells another.
     fn read_chunk(&self, span: &Span) -> Result<Bytes, Damage> {
         let read = self.read(span.offset, span.length);
-        let head = match read.as_ref().ok().and_then(|record| record.first_chunk()) {
-            Some(head) => *head,
+        let head = match &read {
+            Ok(record) => record.first_chunk().copied(),
+            Err(Damage::Io(_)) => return read,
+            // What the index tells may be more than there is.
+            Err(_) => None,
+        };
+        let head = match head {
+            Some(head) => head,
             None => {
                 let mut head = [0; FRAME as usize];
                 self.source.read_exact_at(&mut head, span.offset).map_err(Damage::Io)?;
@@ -391,6 +397,8 @@ pub fn count_indexed(source: &dyn Source, offset: u64, length: u64) -> Option<Ve
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::recording::mcap::index::ChannelSet;
     use crate::recording::mcap::testing::{Packing, chunk_content, compress};
@@ -415,28 +423,44 @@ mod tests {
         }
     }
 
-    /// Has memory for so many bytes at once.
-    struct Scarce(Bytes, usize);
+    /// Has memory for so many bytes at once. Counts what is read.
+    struct Scarce {
+        bytes: Bytes,
+        memory: usize,
+        reads: AtomicUsize,
+    }
 
     impl Source for Scarce {
         fn len(&self) -> u64 {
-            Source::len(&self.0)
+            Source::len(&self.bytes)
         }
 
         fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-            if buffer.len() > self.1 {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            if buffer.len() > self.memory {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
-            self.0.read_exact_at(buffer, offset)
+            self.bytes.read_exact_at(buffer, offset)
         }
     }
 
     /// Loads a chunk record with this content, where there is memory for so many bytes at once.
     fn load(content: &[u8], buffers: &Buffers, memory: usize) -> Result<Bytes, Damage> {
         let record = [&[op::CHUNK][..], &(content.len() as u64).to_le_bytes(), content].concat();
+        let length = record.len() as u64;
+        load_span(record, length, buffers, memory).0
+    }
+
+    /// Loads a chunk at the start of these bytes of which the index tells this length. Gives how often was read as well.
+    fn load_span(
+        bytes: Vec<u8>,
+        length: u64,
+        buffers: &Buffers,
+        memory: usize,
+    ) -> (Result<Bytes, Damage>, usize) {
         let span = Span {
             offset: 0,
-            length: record.len() as u64,
+            length,
             start: 0,
             end: 0,
             size: 0,
@@ -445,7 +469,30 @@ mod tests {
             channels: ChannelSet::Any,
             kind: SpanKind::Chunk,
         };
-        SpanLoader::new(Arc::new(Scarce(record.into(), memory)), 1 << 30, buffers.clone()).load(&span)
+        let source = Arc::new(Scarce { bytes: bytes.into(), memory, reads: AtomicUsize::new(0) });
+        let mut loader = SpanLoader::new(source.clone(), 1 << 20, buffers.clone());
+        (loader.load(&span), source.reads.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_chunk_is_read_at_once_and_its_own_length_counts() {
+        let content = chunk_content(Packing::Zstd, &sample());
+        let own = FRAME + content.len() as u64;
+        let mut bytes = [&[op::CHUNK][..], &(content.len() as u64).to_le_bytes(), &content].concat();
+        bytes.resize(3 << 20, 9);
+        let load = |bytes: &[u8], length| load_span(bytes.to_vec(), length, &Buffers::default(), usize::MAX);
+        let (loaded, reads) = load(&bytes, own);
+        assert!(loaded.unwrap() == sample() && reads == 1, "{reads}");
+        for length in [0, 8, 9, own - 1, own + 1, 2 << 20, 4 << 20, u64::MAX] {
+            let (loaded, reads) = load(&bytes, length);
+            assert!(loaded.unwrap() == sample() && (2..=3).contains(&reads), "{length} {reads}");
+        }
+        for length in [0, own] {
+            let cut = load(&bytes[..bytes.len().min(own as usize - 1)], length).0;
+            assert!(matches!(cut, Err(Damage::NotAChunk)), "{cut:?}");
+            let other = load(&[&[op::MESSAGE], &bytes[1..]].concat(), length).0;
+            assert!(matches!(other, Err(Damage::NotAChunk)), "{other:?}");
+        }
     }
 
     #[test]
