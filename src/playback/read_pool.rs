@@ -20,11 +20,14 @@ pub struct ReadPool {
 
 struct Shared {
     jobs: Mutex<Jobs>,
-    ready: Condvar,
 }
 
+#[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
+    /// Wakes the threads that have nothing to do, each its own. The last one did something last, and is woken first: more of
+    /// what it needs is still in the caches of its processor.
+    idle: Vec<Arc<Condvar>>,
     closed: bool,
 }
 
@@ -36,8 +39,7 @@ impl ReadPool {
     /// # Errors
     /// Where the system gives no thread.
     pub fn new(threads: usize) -> io::Result<Self> {
-        let jobs = Jobs { waiting: VecDeque::new(), closed: false };
-        let shared = Arc::new(Shared { jobs: Mutex::new(jobs), ready: Condvar::new() });
+        let shared = Arc::new(Shared { jobs: Mutex::default() });
         // Made first, so that threads that were started end where another one can't be.
         let owner = Arc::new(Owner(Arc::clone(&shared)));
         for _ in 0..threads.max(1) {
@@ -50,11 +52,15 @@ impl ReadPool {
     /// Lets a thread do it when there is one free. After the end of the pool nothing is done any more.
     pub(super) fn run(&self, job: Job) {
         let mut jobs = self.shared.lock();
-        if !jobs.closed {
-            jobs.waiting.push_back(job);
+        if jobs.closed {
+            return;
         }
+        jobs.waiting.push_back(job);
+        let thread = jobs.idle.pop();
         drop(jobs);
-        self.shared.ready.notify_one();
+        if let Some(thread) = thread {
+            thread.notify_one();
+        }
     }
 
     /// Whether work waits for a thread.
@@ -63,13 +69,16 @@ impl ReadPool {
     }
 
     fn work(&self) {
+        let woken = Arc::new(Condvar::new());
         let mut jobs = self.shared.lock();
         loop {
             if jobs.closed {
                 return;
             }
             let Some(job) = jobs.waiting.pop_front() else {
-                jobs = self.shared.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+                jobs.idle.push(Arc::clone(&woken));
+                let is_idle = |jobs: &mut Jobs| jobs.idle.iter().any(|idle| Arc::ptr_eq(idle, &woken));
+                jobs = woken.wait_while(jobs, is_idle).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             drop(jobs);
@@ -93,13 +102,73 @@ impl Drop for Owner {
         let mut jobs = self.0.lock();
         jobs.closed = true;
         jobs.waiting.clear();
-        drop(jobs);
-        self.0.ready.notify_all();
+        jobs.idle.drain(..).for_each(|thread| thread.notify_one());
     }
 }
 
 impl fmt::Debug for ReadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadPool").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_thread_that_did_something_last_is_woken_first() {
+        let pool = ReadPool::new(3).unwrap();
+        let all_idle = || {
+            while pool.shared.lock().idle.len() < 3 {
+                thread::yield_now();
+            }
+        };
+        let (who, did) = mpsc::channel();
+        let run = || {
+            all_idle();
+            let who = who.clone();
+            pool.run(Box::new(move |_| who.send(thread::current().id()).unwrap()));
+            did.recv().unwrap()
+        };
+        let first = run();
+        assert!((0..100).all(|_| run() == first));
+    }
+
+    #[test]
+    fn each_thread_takes_a_job_while_others_are_busy() {
+        let pool = ReadPool::new(3).unwrap();
+        let barrier = Arc::new(std::sync::Barrier::new(4));
+        for _ in 0..3 {
+            let barrier = Arc::clone(&barrier);
+            pool.run(Box::new(move |_| {
+                barrier.wait();
+            }));
+        }
+        barrier.wait();
+        // Work that waited for a thread is done as well, and a fault is no end.
+        let (done, jobs) = mpsc::channel();
+        for number in 0..10 {
+            let done = done.clone();
+            pool.run(Box::new(move |_| {
+                assert_ne!(number, 3);
+                done.send(number).unwrap();
+            }));
+        }
+        drop(done);
+        assert_eq!(jobs.iter().count(), 9);
+    }
+
+    #[test]
+    fn threads_end_with_the_pool() {
+        let pool = ReadPool::new(2).unwrap();
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        while shared.strong_count() > 0 {
+            thread::yield_now();
+        }
     }
 }
