@@ -25,8 +25,8 @@ struct Shared {
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
-    /// Wakes the threads that have nothing to do, each its own. The last one did something last, and is woken first: more of
-    /// what it needs is still in the caches of its processor.
+    /// Wakes the threads that have nothing to do, each its own. The one that was busy last is at the end, and is woken
+    /// first: more of what it needs is still in the caches of its processor.
     idle: Vec<Arc<Condvar>>,
     closed: bool,
 }
@@ -116,23 +116,30 @@ impl fmt::Debug for ReadPool {
 mod tests {
     use std::sync::mpsc;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
+
+    /// What takes longer never comes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn wait_until(is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < LONG);
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn the_thread_that_did_something_last_is_woken_first() {
         let pool = ReadPool::new(3).unwrap();
-        let all_idle = || {
-            while pool.shared.lock().idle.len() < 3 {
-                thread::yield_now();
-            }
-        };
         let (who, did) = mpsc::channel();
         let run = || {
-            all_idle();
+            wait_until(|| pool.shared.lock().idle.len() == 3);
             let who = who.clone();
             pool.run(Box::new(move |_| who.send(thread::current().id()).unwrap()));
-            did.recv().unwrap()
+            did.recv_timeout(LONG).unwrap()
         };
         let first = run();
         assert!((0..100).all(|_| run() == first));
@@ -141,14 +148,16 @@ mod tests {
     #[test]
     fn each_thread_takes_a_job_while_others_are_busy() {
         let pool = ReadPool::new(3).unwrap();
-        let barrier = Arc::new(std::sync::Barrier::new(4));
-        for _ in 0..3 {
-            let barrier = Arc::clone(&barrier);
+        let (began, beginnings) = mpsc::channel();
+        let (ends, end) = (0..3).map(|_| mpsc::channel::<()>()).unzip::<_, _, Vec<_>, Vec<_>>();
+        for end in end {
+            let began = began.clone();
             pool.run(Box::new(move |_| {
-                barrier.wait();
+                began.send(()).unwrap();
+                end.recv().unwrap_or_default();
             }));
         }
-        barrier.wait();
+        (0..3).for_each(|_| beginnings.recv_timeout(LONG).unwrap());
         // Work that waited for a thread is done as well, and a fault is no end.
         let (done, jobs) = mpsc::channel();
         for number in 0..10 {
@@ -158,8 +167,9 @@ mod tests {
                 done.send(number).unwrap();
             }));
         }
-        drop(done);
-        assert_eq!(jobs.iter().count(), 9);
+        assert!(pool.is_wanted());
+        drop(ends);
+        (0..9).for_each(|_| assert_ne!(jobs.recv_timeout(LONG).unwrap(), 3));
     }
 
     #[test]
@@ -167,8 +177,6 @@ mod tests {
         let pool = ReadPool::new(2).unwrap();
         let shared = Arc::downgrade(&pool.shared);
         drop(pool);
-        while shared.strong_count() > 0 {
-            thread::yield_now();
-        }
+        wait_until(|| shared.strong_count() == 0);
     }
 }

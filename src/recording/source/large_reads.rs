@@ -70,7 +70,7 @@ struct Choice {
     is_past: bool,
     /// How many reads there were since the last trial of the other way, or since the way changed.
     since_trial: u32,
-    /// How often it was time to try to read past the page cache, since that was last seen to pay for long.
+    /// How often it was time to try to read past the page cache, since that last was the way for long.
     trials: u32,
 }
 
@@ -181,7 +181,7 @@ impl Shared {
                     return Ok(false);
                 }
                 Err(why) => {
-                    self.choice().is_busy = false;
+                    self.choice().past_failed();
                     self.failed(&why);
                 }
             }
@@ -202,8 +202,8 @@ impl Shared {
         }
     }
 
-    /// What was to be read past the page cache could not be, and will not be the next time, if it was not descriptors or
-    /// memory that lacked.
+    /// What was to be read past the page cache could not be, and is not tried again, if it was not descriptors or memory
+    /// that lacked.
     fn failed(&self, why: &io::Error) {
         if !matches!(Errno::from_io_error(why), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)) {
             self.choice().is_over = true;
@@ -219,15 +219,15 @@ impl Shared {
 }
 
 impl Choice {
-    /// Whether the next read goes past the page cache; then [`past_took`](Self::past_took) has to follow, where it can be
-    /// done, and else [`through_took`](Self::through_took).
+    /// Whether the next read goes past the page cache; then [`past_took`](Self::past_took) or
+    /// [`past_failed`](Self::past_failed) has to follow, and else [`through_took`](Self::through_took).
     fn begin(&mut self) -> bool {
         if !self.is_past || self.is_busy || self.is_over {
             return false;
         }
         self.since_trial += 1;
         if self.since_trial >= ONE_THROUGH {
-            self.since_trial = 0;
+            (self.since_trial, self.trials) = (0, 0);
             return false;
         }
         self.is_busy = true;
@@ -241,6 +241,12 @@ impl Choice {
         self.check();
     }
 
+    /// What was to be read past the page cache could not be.
+    fn past_failed(&mut self) {
+        self.is_busy = false;
+        self.change(false);
+    }
+
     /// A read through the page cache took that; nothing where it did not have all. Gives whether the other way is to be
     /// tried.
     fn through_took(&mut self, took: Option<Took>) -> bool {
@@ -250,11 +256,7 @@ impl Choice {
             None => self.through = Recent::default(),
         }
         self.check();
-        if self.is_past {
-            self.trials = 0;
-            return false;
-        }
-        if self.is_over || took.is_none() {
+        if self.is_past || self.is_over || took.is_none() {
             return false;
         }
         self.since_trial += 1;
@@ -439,17 +441,17 @@ mod tests {
         let (file, _) = recording();
         file.as_file().set_len(3 * SIZE as u64).unwrap();
         let reads = reads(&file);
+        if !(0..10).any(|_| read_through(file.as_file(), &mut vec![0; 3 * SIZE], 0).unwrap()) {
+            println!("skipped: the page cache does not have a file, or the file system does not say so");
+            return;
+        }
         let next_trial = || {
-            reads.0.choice().since_trial = u32::MAX - 1;
             reads.read(&Buffers::default(), 1, 2 * SIZE).unwrap();
             reads.0.trial.lock().unwrap().take()
         };
-        // The next one where the page cache does not have all for a moment.
-        let Some(trial) = (0..1000).find_map(|_| next_trial()) else {
-            println!("skipped: the page cache does not have a file, or the file system does not say so");
-            return;
-        };
-        trial.join().unwrap();
+        // Later where the page cache does not have all for a moment.
+        let trial = (0..1000).find_map(|_| next_trial());
+        trial.unwrap().join().unwrap();
         reads.0.choice().through = Recent([Some(took(u64::MAX)); 2]);
         reads.start_trial(&Buffers::default(), 0, 2 * SIZE);
         reads.0.trial.lock().unwrap().take().unwrap().join().unwrap();
@@ -628,6 +630,22 @@ mod tests {
         let work = || thread::sleep(Duration::from_millis(10));
         let [small, large] = [1 << 18, 1 << 30].map(|bytes| Took::of(bytes, work).1.time);
         assert!(small >= Duration::from_millis(40) && large < small, "{small:?} {large:?}");
+    }
+
+    #[test]
+    fn only_a_way_that_was_taken_for_long_is_tried_again_soon() {
+        let mut choice = Choice::default();
+        play(&mut choice, 100, took(500), Some(took(500)));
+        let trials = choice.trials;
+        // One that began before it was known that the other way pays.
+        assert!(!choice.begin());
+        choice.trial_took(took(100));
+        assert!(choice.is_past && !choice.through_took(Some(took(500))));
+        assert_eq!(choice.trials, trials);
+        assert!(choice.begin());
+        choice.past_failed();
+        assert!(!choice.begin());
+        assert_eq!(choice.trials, trials);
     }
 
     #[test]
