@@ -326,20 +326,13 @@ impl SpanLoader {
     /// A chunk's record. Its own length counts where the index tells another.
     fn read_chunk(&self, span: &Span) -> Result<Bytes, Damage> {
         let read = self.read(span.offset, span.length);
-        let head = match &read {
-            Ok(record) => record.first_chunk().copied(),
+        let mut head = [0; FRAME as usize];
+        match &read {
+            Ok(record) if record.len() >= head.len() => head.copy_from_slice(&record[..FRAME as usize]),
             Err(Damage::Io(_)) => return read,
-            // What the index tells may be more than there is.
-            Err(_) => None,
-        };
-        let head = match head {
-            Some(head) => head,
-            None => {
-                let mut head = [0; FRAME as usize];
-                self.source.read_exact_at(&mut head, span.offset).map_err(Damage::Io)?;
-                head
-            }
-        };
+            // What the index tells is less than a head, or may be more than there is.
+            _ => self.source.read_exact_at(&mut head, span.offset).map_err(Damage::Io)?,
+        }
         let (op, length) = frame(&head);
         let length = length.checked_add(FRAME).filter(|_| op == op::CHUNK).ok_or(Damage::NotAChunk)?;
         if length == span.length {
@@ -444,9 +437,13 @@ mod tests {
         }
     }
 
+    fn chunk_record(content: &[u8]) -> Vec<u8> {
+        [&[op::CHUNK][..], &(content.len() as u64).to_le_bytes(), content].concat()
+    }
+
     /// Loads a chunk record with this content, where there is memory for so many bytes at once.
     fn load(content: &[u8], buffers: &Buffers, memory: usize) -> Result<Bytes, Damage> {
-        let record = [&[op::CHUNK][..], &(content.len() as u64).to_le_bytes(), content].concat();
+        let record = chunk_record(content);
         let length = record.len() as u64;
         load_span(record, length, buffers, memory).0
     }
@@ -476,9 +473,8 @@ mod tests {
 
     #[test]
     fn a_chunk_is_read_at_once_and_its_own_length_counts() {
-        let content = chunk_content(Packing::Zstd, &sample());
-        let own = FRAME + content.len() as u64;
-        let mut bytes = [&[op::CHUNK][..], &(content.len() as u64).to_le_bytes(), &content].concat();
+        let mut bytes = chunk_record(&chunk_content(Packing::Zstd, &sample()));
+        let own = bytes.len() as u64;
         bytes.resize(3 << 20, 9);
         let load = |bytes: &[u8], length| load_span(bytes.to_vec(), length, &Buffers::default(), usize::MAX);
         let (loaded, reads) = load(&bytes, own);
@@ -488,7 +484,7 @@ mod tests {
             assert!(loaded.unwrap() == sample() && (2..=3).contains(&reads), "{length} {reads}");
         }
         for length in [0, own] {
-            let cut = load(&bytes[..bytes.len().min(own as usize - 1)], length).0;
+            let cut = load(&bytes[..own as usize - 1], length).0;
             assert!(matches!(cut, Err(Damage::NotAChunk)), "{cut:?}");
             let other = load(&[&[op::MESSAGE], &bytes[1..]].concat(), length).0;
             assert!(matches!(other, Err(Damage::NotAChunk)), "{other:?}");

@@ -182,7 +182,7 @@ impl Shared {
                 }
                 Err(why) => {
                     self.choice().past_failed();
-                    self.failed(&why);
+                    self.judge_failure(&why);
                 }
             }
         }
@@ -193,18 +193,19 @@ impl Shared {
 
     /// Reads so many bytes past the page cache, only to see what that takes.
     fn try_past(&self, buffers: &Buffers, offset: u64, length: usize) {
-        let Ok(mut buffer) = buffers.take(length.next_multiple_of(ALIGNMENT)) else { return };
-        let memory = &mut buffer.memory()[..length.next_multiple_of(ALIGNMENT)];
+        let room = length.next_multiple_of(ALIGNMENT);
+        let Ok(mut buffer) = buffers.take(room) else { return };
+        let memory = &mut buffer.memory()[..room];
         let (read, took) = Took::of(length, || read_past(&self.file, memory, offset, length));
         match read {
             Ok(()) => self.choice().trial_took(took),
-            Err(why) => self.failed(&why),
+            Err(why) => self.judge_failure(&why),
         }
     }
 
     /// What was to be read past the page cache could not be, and is not tried again, if it was not descriptors or memory
     /// that lacked.
-    fn failed(&self, why: &io::Error) {
+    fn judge_failure(&self, why: &io::Error) {
         if !matches!(Errno::from_io_error(why), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)) {
             self.choice().is_over = true;
             let path = self.path.display();
@@ -372,7 +373,6 @@ mod tests {
     fn what_is_read_is_what_the_file_holds() {
         let (file, bytes) = recording();
         let ways: &[bool] = if can_be_read_past(&file) { &[false, true] } else { &[false] };
-        let never = Duration::ZERO;
         for offset in [0, 1, 511, 4096, 5000, SIZE - LEAST, SIZE - LEAST - 1] {
             for length in [LEAST, LEAST + 1, 500_000, SIZE - offset] {
                 for is_past in ways {
@@ -387,7 +387,7 @@ mod tests {
                     // It took that way, and was timed.
                     let choice = reads.0.choice();
                     assert!(!choice.is_busy && !choice.is_over, "{case}");
-                    assert_eq!(choice.past.0[0].is_some_and(|took| took.time > never), *is_past, "{case}");
+                    assert_eq!(choice.past.0[0].is_some_and(|took| !took.time.is_zero()), *is_past, "{case}");
                 }
             }
         }
@@ -419,21 +419,29 @@ mod tests {
         }
     }
 
+    /// Whether the page cache has all of a file, and says so.
+    fn is_in_page_cache(file: &NamedTempFile) -> bool {
+        let mut memory = vec![0; file.as_file().metadata().unwrap().len() as usize];
+        let is = (0..10).any(|_| read_through(file.as_file(), &mut memory, 0).unwrap());
+        if !is {
+            println!("skipped: the page cache does not have a file, or the file system does not say so");
+        }
+        is
+    }
+
     #[test]
     fn what_the_page_cache_has_is_timed() {
         let (file, _) = recording();
-        let all = read_through(file.as_file(), &mut vec![0; SIZE], 0).unwrap();
-        if !all {
-            println!("skipped: the page cache does not have a file, or the file system does not say so");
+        if !is_in_page_cache(&file) {
             return;
         }
         let reads = reads(&file);
-        let timed = |_: &u32| {
+        let is_timed = || {
             reads.read(&Buffers::default(), 0, SIZE).unwrap();
-            reads.0.choice().through.least().is_some_and(|took| took.time > Duration::ZERO)
+            reads.0.choice().through.least().is_some_and(|took| !took.time.is_zero())
         };
         // So often that memory that lacks for a moment makes no difference.
-        assert!((0..1000).any(|number| timed(&number)));
+        assert!((0..1000).any(|_| is_timed()));
     }
 
     #[test]
@@ -441,8 +449,7 @@ mod tests {
         let (file, _) = recording();
         file.as_file().set_len(3 * SIZE as u64).unwrap();
         let reads = reads(&file);
-        if !(0..10).any(|_| read_through(file.as_file(), &mut vec![0; 3 * SIZE], 0).unwrap()) {
-            println!("skipped: the page cache does not have a file, or the file system does not say so");
+        if !is_in_page_cache(&file) {
             return;
         }
         let next_trial = || {
@@ -497,7 +504,7 @@ mod tests {
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| (errno, false));
         for (errno, is_over) in lacking.into_iter().chain([(Errno::INVAL, true)]) {
             let reads = reads_past(&file);
-            reads.0.failed(&errno.into());
+            reads.0.judge_failure(&errno.into());
             let mut choice = reads.0.choice();
             assert_eq!((choice.is_over, choice.begin()), (is_over, !is_over));
             *choice = Choice { is_over, ..Choice::default() };
